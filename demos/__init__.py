@@ -1,0 +1,1 @@
+"""Demos: short lessons that measure what the answers claim."""

@@ -1,0 +1,5 @@
+"""`python -m llmprep`."""
+
+from llmprep.cli.main import main
+
+main()

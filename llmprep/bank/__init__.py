@@ -1,0 +1,1 @@
+"""Questions: types, loading, checking, indexing, search."""

@@ -1,0 +1,236 @@
+"""The index of a bank: SQLite in the cache folder, refreshed by file times.
+
+It serves the quiz, lists and search, so that a daily quiz parses no YAML and imports no pydantic.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from llmprep import __version__, content
+from llmprep.bank import search
+from llmprep.bank.load import Loaded, Problem, files, load_file
+from llmprep.bank.types import Question, from_plain
+from llmprep.errors import UserError, did_you_mean
+from llmprep.lab.contract import Text
+from llmprep.srs.queue import introduction_order
+
+FORMAT = 1  # raise it when the tables below change
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE file (path TEXT PRIMARY KEY, mtime INTEGER, size INTEGER, problems TEXT);
+CREATE TABLE question (
+  id TEXT PRIMARY KEY, path TEXT, cluster INTEGER, level TEXT, asked INTEGER, rank INTEGER,
+  prompt_en TEXT, prompt_zh TEXT, needs TEXT, claims INTEGER, demos TEXT, doc TEXT);
+CREATE INDEX question_rank ON question (rank);
+CREATE VIRTUAL TABLE words USING fts5 (id UNINDEXED, title, terms, body, tokenize = 'porter unicode61');
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A question as a list shows it."""
+
+    id: str
+    cluster: str
+    level: str
+    asked: int
+    prompt: Text
+    n_claims: int
+    demos: tuple[str, ...]
+
+
+class Bank:
+    """An indexed bank of questions. `name` is empty for the built-in one and begins the card keys of any other."""
+
+    def __init__(self, folder: Path, name: str, connection: sqlite3.Connection) -> None:
+        self.folder, self.name, self._db = folder, name, connection
+
+    def close(self) -> None:
+        """Close the index."""
+        self._db.close()
+
+    def key(self, question_id: str) -> str:
+        """The card key of a question: its id, after the bank's name for added banks."""
+        return f"{self.name}/{question_id}" if self.name else question_id
+
+    def id_of(self, key: str) -> str | None:
+        """The question id of a card key, or None for a card of another bank."""
+        prefix, slash, question_id = key.rpartition("/")
+        return question_id if prefix == self.name and bool(slash) == bool(self.name) else None
+
+    def __len__(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM question").fetchone()[0])
+
+    def ids(self, cluster: str | None = None) -> list[str]:
+        """Question ids in the order in which new ones are introduced."""
+        where, args = _where(cluster)
+        return [row[0] for row in self._db.execute(f"SELECT id FROM question {where} ORDER BY rank", args)]  # noqa: S608
+
+    def clusters(self) -> dict[str, str]:
+        """The cluster of each question id."""
+        names = list(content.CLUSTERS)
+        return {row[0]: names[row[1] - 1] for row in self._db.execute("SELECT id, cluster FROM question")}
+
+    def entries(self, cluster: str | None = None) -> list[Entry]:
+        """Every question as a list shows it, by cluster, then most asked first."""
+        where, args = _where(cluster)
+        return self._entries(f"SELECT {_ENTRY} FROM question {where} ORDER BY cluster, asked DESC, id", args)  # noqa: S608
+
+    def search(self, words: str, limit: int = 20) -> list[Entry]:
+        """Questions that hold all the words, best first; English or Chinese."""
+        expression = search.match_expression(words)
+        if not expression:
+            return []
+        sql = (
+            f"SELECT {_ENTRY} FROM words JOIN question USING (id) WHERE words MATCH ? "  # noqa: S608
+            "ORDER BY bm25(words, 0, 10, 5, 1), asked DESC LIMIT ?"
+        )
+        return self._entries(sql, [expression, limit])
+
+    def question(self, question_id: str) -> Question:
+        """One question; raises UserError with a suggestion for an unknown id."""
+        row = self._db.execute("SELECT doc FROM question WHERE id = ?", [question_id]).fetchone()
+        if row is None:
+            hint = did_you_mean(question_id, self.ids())
+            raise UserError(f"no question called {question_id!r}{hint} (llmprep list shows all)")
+        found: Question = from_plain(Question, json.loads(row[0]))
+        return found
+
+    def questions(self, cluster: str | None = None) -> Iterator[Question]:
+        """Every question in full, by cluster, then most asked first."""
+        where, args = _where(cluster)
+        sql = f"SELECT doc FROM question {where} ORDER BY cluster, asked DESC, id"  # noqa: S608
+        for (doc,) in self._db.execute(sql, args).fetchall():
+            yield from_plain(Question, json.loads(doc))
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with the files that could not be used."""
+        rows = self._db.execute("SELECT problems FROM file WHERE problems != '[]' ORDER BY path")
+        return [Problem(**p) for (text,) in rows for p in json.loads(text)]
+
+    def _entries(self, sql: str, args: Sequence[Any]) -> list[Entry]:
+        names = list(content.CLUSTERS)
+        return [
+            Entry(r[0], names[r[1] - 1], r[2], r[3], Text(r[4], r[5]), r[6], tuple(json.loads(r[7])))
+            for r in self._db.execute(sql, args)
+        ]
+
+
+_ENTRY = "question.id, cluster, level, asked, prompt_en, prompt_zh, claims, demos"
+
+
+def _where(cluster: str | None) -> tuple[str, list[int]]:
+    return ("WHERE cluster = ?", [content.CLUSTERS[cluster].number]) if cluster else ("", [])
+
+
+def open_bank(folder: Path, cache_dir: Path) -> Bank:
+    """The index of the bank in `folder`, brought up to date. Raises UserError if there is no such folder."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; --bank takes a folder of question files (*.yaml)")
+    builtin = folder.resolve() == content.questions_dir()
+    stamp = f"{FORMAT} {__version__} {folder.resolve()}"
+    name = hashlib.sha256(stamp.encode()).hexdigest()[:12]
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        connection = _refreshed(cache_dir / f"bank-{name}.db", folder)
+    except (OSError, sqlite3.Error):
+        connection = _refreshed(Path(":memory:"), folder)  # a cache that can't be used costs time, nothing else
+    return Bank(folder, "" if builtin else folder.resolve().name, connection)
+
+
+def _refreshed(path: Path, folder: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+    try:
+        stats = _stats(folder)
+        fingerprint = _fingerprint(stats)
+        if _stored_fingerprint(connection) != fingerprint:
+            _update(connection, folder, stats, fingerprint)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _stored_fingerprint(connection: sqlite3.Connection) -> str | None:
+    try:
+        row = connection.execute("SELECT value FROM meta WHERE key = 'fingerprint'").fetchone()
+    except sqlite3.OperationalError:
+        return None
+    return row[0] if row else None
+
+
+def _stats(folder: Path) -> list[tuple[str, int, int]]:
+    """(path, mtime in ns, size) of each question file; one scandir a folder, since this runs at every start."""
+    found = []
+    todo = [(str(folder), 0)]
+    while todo:
+        where, depth = todo.pop()
+        with os.scandir(where) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.endswith((".yaml", ".yml")):
+                    status = entry.stat()
+                    found.append((entry.path, status.st_mtime_ns, status.st_size))
+                elif not name.startswith(".") and name != "evidence" and entry.is_dir() and depth < 8:
+                    todo.append((entry.path, depth + 1))
+    return found
+
+
+def _fingerprint(stats: list[tuple[str, int, int]]) -> str:
+    return hashlib.sha256(repr(sorted(stats)).encode()).hexdigest()
+
+
+def _update(connection: sqlite3.Connection, folder: Path, stats: list[tuple[str, int, int]], fingerprint: str) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'question'").fetchone():
+        for statement in _SCHEMA.split(";\n"):
+            connection.execute(statement)
+    known = {path: (mtime, size) for path, mtime, size in connection.execute("SELECT path, mtime, size FROM file")}
+    now = {path: (mtime, size) for path, mtime, size in stats}
+    changed = [path for path in known if now.get(path) != known[path]]
+    connection.executemany(
+        "DELETE FROM words WHERE id IN (SELECT id FROM question WHERE path = ?)", [(path,) for path in changed]
+    )
+    connection.executemany("DELETE FROM question WHERE path = ?", [(path,) for path in changed])
+    connection.executemany("DELETE FROM file WHERE path = ?", [(path,) for path in changed])
+    for path in files(folder):
+        if known.get(str(path)) != now.get(str(path)):
+            _add(connection, path, now.get(str(path), (0, 0)))
+    rows = connection.execute("SELECT id, asked, needs FROM question ORDER BY cluster, id").fetchall()
+    order = introduction_order([(row[0], row[1], json.loads(row[2])) for row in rows])
+    connection.executemany("UPDATE question SET rank = ? WHERE id = ?", [(i, key) for i, key in enumerate(order)])
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('fingerprint', ?)", [fingerprint])
+    connection.execute("COMMIT")
+
+
+def _add(connection: sqlite3.Connection, path: Path, stat: tuple[int, int]) -> None:
+    loaded = load_file(path)
+    problems: Iterable[Problem] = loaded if isinstance(loaded, list) else ()
+    if isinstance(loaded, Loaded):
+        other = connection.execute("SELECT path FROM question WHERE id = ?", [loaded.question.id]).fetchone()
+        if other:
+            problems = [loaded.problem(("id",), f"{loaded.question.id!r} is also the id of {other[0]}", "rename one")]
+        else:
+            _add_question(connection, loaded.question, path)
+    text = json.dumps([asdict(p) for p in problems], ensure_ascii=False)
+    connection.execute("INSERT INTO file VALUES (?, ?, ?, ?)", [str(path), *stat, text])
+
+
+def _add_question(connection: sqlite3.Connection, q: Question, path: Path) -> None:
+    doc = asdict(q)
+    texts = [*q.answer.what, *q.answer.why, *q.answer.how]
+    texts += [t for point in q.key_points for t in (*point.say, *point.ask)]
+    texts += [t for pitfall in q.pitfalls for t in (*pitfall.wrong, *pitfall.right)]
+    terms = " ".join([q.id.replace("-", " "), *q.tags, *(t for term in q.terms for t in term)])
+    row = [q.id, str(path), content.CLUSTERS[q.cluster].number, q.level, q.asked, 0, *q.prompt]
+    row += [json.dumps(q.needs), len(q.claims), json.dumps(q.demos), json.dumps(doc, ensure_ascii=False)]
+    connection.execute(f"INSERT INTO question VALUES ({','.join('?' * len(row))})", row)  # noqa: S608
+    words = [search.split(" ".join(q.prompt)), search.split(terms), search.split(" ".join(texts))]
+    connection.execute("INSERT INTO words VALUES (?, ?, ?, ?)", [q.id, *words])

@@ -1,0 +1,1 @@
+"""The arithmetic of an interview: parameters, FLOPs, memory, bandwidth, cost. Plain Python."""

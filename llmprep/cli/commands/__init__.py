@@ -1,0 +1,1 @@
+"""The commands: each parses, calls one function that returns a result, and renders it."""

@@ -1,0 +1,182 @@
+"""`llmprep demo list|show|run`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmprep.cli.context import Context, interactive
+from llmprep.errors import MissingExtraError, UserError
+
+if TYPE_CHECKING:
+    from llmprep.cli.render.keys import Keys
+    from llmprep.lab.catalog import DemoInfo
+    from llmprep.lab.claim import Settings
+    from llmprep.lab.evidence import Run
+
+demo_app = typer.Typer(
+    help="Run the demos that measure the answers.\n\nExample: llmprep demo run kv_cache --set seq_len=4096",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(demo_app, name="demo")
+    demo_app.command("list", help="All demos with the question each settles.\n\nExample: llmprep demo list")(list_demos)
+    demo_app.command("show", help="A demo's lesson, parameters and claims.\n\nExample: llmprep demo show kv_cache")(
+        show
+    )
+    demo_app.command("run", help=RUN_HELP)(run)
+
+
+RUN_HELP = """Run a demo, here and now.
+
+Example: llmprep demo run kv_cache --set model=llama-2-7b --set seq_len=4096 --plot kv.svg
+"""
+
+
+def complete_demo(incomplete: str) -> list[str]:
+    """Demo ids for shell completion."""
+    from llmprep.lab import catalog
+
+    return [i for i in catalog.demos() if i.startswith(incomplete) or i.split("/")[1].startswith(incomplete)]
+
+
+DemoArgument = Annotated[
+    str, typer.Argument(metavar="DEMO", help="cluster/name, or just the name.", autocompletion=complete_demo)
+]
+
+
+def list_demos(
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False
+) -> None:
+    """List all demos."""
+    from llmprep.lab import catalog
+
+    found = list(catalog.demos().values())
+    if as_json:
+        print(json.dumps([{"id": d.id, "question": d.question, "path": str(d.path)} for d in found], indent=1))
+        return
+    from rich.text import Text
+
+    from llmprep.cli.render.text import console, hang, wrap
+
+    out = console()
+    folder = ""
+    for info in found:
+        cluster, name = info.id.split("/")
+        if cluster != folder:
+            out.print(Text(("\n" if folder else "") + cluster, "bold"))
+            folder = cluster
+        for row in hang(Text(f"  {name:<24} "), wrap(Text(info.question), out.width - 27)):
+            out.print(row)
+
+
+def show(context: typer.Context, demo: DemoArgument) -> None:
+    """Explain a demo without running it."""
+    from rich.text import Text
+
+    from llmprep.cli import words
+    from llmprep.cli.render.card import claim_lines
+    from llmprep.cli.render.demo import docstring
+    from llmprep.cli.render.text import console, wrap
+    from llmprep.lab import catalog
+
+    world: Context = context.obj
+    info = catalog.find(demo)
+    out = console()
+    for row in wrap(Text(info.question, "bold"), out.width):
+        out.print(row)
+    out.print()
+    for row in docstring(info.lesson, out.width):
+        out.print(row)
+    out.print()
+    for name, default in catalog.parameters(info).items():
+        out.print(Text(f"  --set {name}={default}"))
+    out.print()
+    bank, evidence = world.bank(), world.evidence()
+    for question in bank.questions():
+        claims = [c for c in question.claims if c.demo == info.id]
+        if claims:
+            out.print(Text(f"  {question.id}", "bold"))
+            for claim in claims:
+                for row in claim_lines(claim, evidence, world.lang, world.ui, out.width):
+                    out.print(row)
+    out.print()
+    out.print(Text("  " + words.say(world.ui, "read_it", path=info.path), "dim"))
+
+
+def run(
+    context: typer.Context,
+    demo: DemoArgument,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the plot: .svg, .png or .pdf.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Facts, table and plot as JSON.")] = False,
+) -> None:
+    """Run a demo."""
+    from llmprep.lab import catalog, evidence, overrides, workers
+
+    world: Context = context.obj
+    info = catalog.find(demo)
+    pairs = overrides.parse_pairs(settings or [])
+    if plot:
+        from llmprep.lab.plot import check_target
+
+        check_target(plot, force=force)
+    try:
+        result = workers.execute(str(info.path) if info.id not in catalog.demos() else info.id, pairs)
+    except MissingExtraError as error:
+        from llmprep.cli.render.keys import Keys
+
+        if as_json or not interactive() or not offer_install(error, world.ui, Keys()):
+            raise
+        result = workers.execute(info.id, pairs)
+    if plot:
+        from llmprep.lab.plot import draw
+
+        draw(result.result.plot, plot)
+    if as_json:
+        print(json.dumps({"demo": info.id, **evidence.run_to_plain(result)}, ensure_ascii=False))
+    else:
+        from llmprep.cli.render.demo import show_result
+        from llmprep.cli.render.text import console
+
+        show_result(console(), info, result, world.ui)
+        if plot:
+            print(f"  {plot}")
+    disagreeing = [f.name for f in result.result.facts if not f.agrees]
+    if disagreeing:
+        from llmprep.errors import Exit
+
+        print(f"llmprep: measured and predicted differ: {', '.join(disagreeing)}", file=sys.stderr)
+        raise typer.Exit(Exit.CHECK_FAILED)
+
+
+def run_in_worker(info: "DemoInfo", settings: "Settings") -> "Run":
+    """Run a demo in a process of its own, so that the quiz neither imports torch nor hangs with it."""
+    from llmprep.lab import workers
+
+    outcome = next(workers.run_all([workers.Job(info.id, settings)], processes=1))
+    if outcome.run is None:
+        if outcome.missing:
+            raise MissingExtraError(outcome.missing)
+        raise UserError(outcome.error)
+    return outcome.run
+
+
+def offer_install(error: MissingExtraError, ui: str, keys: "Keys") -> bool:
+    """Say which command is missing and run it on `y`. True if it worked."""
+    from llmprep.cli import words
+
+    print("  " + words.say(ui, "install_it", module=error.module) + "\n  " + error.command + "\n  ", end="", flush=True)
+    if not keys.terminal or keys.key().lower() != "y":
+        print()
+        return False
+    print("y")
+    return subprocess.run(error.arguments, check=False).returncode == 0  # noqa: S603  (our own pip line)

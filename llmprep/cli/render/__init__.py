@@ -1,0 +1,1 @@
+"""Drawing in the terminal: the only place that knows rich."""

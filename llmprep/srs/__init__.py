@@ -1,0 +1,1 @@
+"""Spaced repetition as pure functions."""

@@ -1,0 +1,263 @@
+"""A study session: which card comes next, what each grade would do, and one durable write for each answer."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from llmprep.bank.index import Bank
+from llmprep.bank.types import Drill, KeyPoint, Question
+from llmprep.lab import catalog
+from llmprep.lab.claim import Claim, Setting, placeholders
+from llmprep.lab.contract import Number
+from llmprep.lab.evidence import Evidence, Run
+from llmprep.srs import sm2
+from llmprep.srs.event import Event
+from llmprep.srs.fold import CardState, Role, role_of
+from llmprep.srs.queue import QueueItem, plan_day
+from llmprep.store.log import ReviewLog
+
+# What a card takes, until the person's own log says better.
+SECONDS: Mapping[str, float] = {"new": 150.0, "review": 60.0, "drill": 25.0, "practice": 60.0}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a grade leads: the next due day, and whether the card comes back today."""
+
+    due: date
+    again_today: bool
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One card to ask. `points` are the key points asked for: all, or those missed before."""
+
+    key: str
+    question: Question
+    role: Role
+    state: CardState | None
+    points: tuple[KeyPoint, ...]
+    position: int
+    total: int
+    seconds_left: float
+
+    @property
+    def days_overdue(self) -> int:
+        """Days since the card was due, 0 for one that is due today."""
+        return (self.today - self.state.due).days if self.state and self.role == "review" else 0
+
+    today: date = date.min
+
+
+@dataclass(frozen=True)
+class Done:
+    """One answer of this session."""
+
+    turn: Turn
+    event: Event
+    state: CardState | None
+
+
+@dataclass
+class Session:
+    """Holds the queue; the log holds everything else."""
+
+    bank: Bank
+    log: ReviewLog
+    today: date
+    queue: list[QueueItem]
+    pace: Mapping[str, float] = field(default_factory=lambda: SECONDS)
+    done: list[Done] = field(default_factory=list)
+    skipped: int = 0
+    _before: list[list[QueueItem]] = field(default_factory=list)
+    _cards: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._cards = {item.key for item in self.queue}
+
+    def turn(self) -> Turn | None:
+        """The card to ask now, or None when nothing is left."""
+        while self.queue:
+            item = self.queue[0]
+            question_id = self.bank.id_of(item.key)
+            state = self.log.state(item.key)
+            role = role_of(state, self.today)
+            if role == "practice" and item.role != "practice":
+                self.queue.pop(0)  # another terminal has answered it meanwhile
+                continue
+            question = self.bank.question(question_id or item.key)
+            answered = {d.turn.key for d in self.done}
+            return Turn(
+                key=item.key,
+                question=question,
+                role=role,
+                state=state,
+                points=_points(question, state, role),
+                position=len(answered | {item.key}),
+                total=len(self._cards),
+                seconds_left=sum(self.pace.get(i.role, 60.0) for i in self.queue),
+                today=self.today,
+            )
+        return None
+
+    def outcomes(self, turn: Turn) -> dict[int, Outcome]:
+        """Where each grade would lead."""
+        state = turn.state.sm2 if turn.state else sm2.State()
+        if turn.role in ("drill", "practice"):
+            due = turn.state.due if turn.state else self.today
+            return {q: Outcome(due, again_today=turn.role == "drill" and q < 4) for q in range(6)}
+        return {
+            q: Outcome(self.today + timedelta(days=after.interval), again_today=after.drill)
+            for q, after in sm2.preview(state).items()
+        }
+
+    def answer(
+        self,
+        turn: Turn,
+        grade: int,
+        *,
+        ticked: Sequence[str],
+        seconds: float,
+        at: datetime,
+        data: Mapping[str, Any] | None = None,
+    ) -> Done:
+        """Store an answer; it is on disk when this returns. A card below 4 goes to the end of the queue."""
+        asked = tuple(point.id for point in turn.points)
+        event = self.log.append(
+            Event(
+                kind="answer",
+                day=self.today,
+                at=at,
+                card=turn.key,
+                way="points" if turn.role == "drill" else "whole",
+                grade=grade,
+                points=tuple(p for p in asked if p in ticked),
+                asked=asked,
+                seconds=round(seconds, 1),
+                data=data or {},
+            )
+        )
+        state = self.log.state(turn.key)
+        self._before.append(list(self.queue))
+        self.queue.pop(0)
+        if turn.role != "practice" and state and state.sm2.drill:
+            self.queue.append(QueueItem(turn.key, "drill"))
+        done = Done(turn, event, state)
+        self.done.append(done)
+        return done
+
+    def note(self, kind: str, turn: Turn, at: datetime, data: Mapping[str, Any]) -> None:
+        """Log a guess or a numeric drill; neither moves the schedule."""
+        self.log.append(Event(kind=kind, day=self.today, at=at, card=turn.key, data=data))
+
+    def skip(self) -> None:
+        """Put the card aside for this session."""
+        self.queue.pop(0)
+        self.skipped += 1
+
+    def undo(self, at: datetime) -> Done | None:
+        """Take back the last answer of this session and show its card again."""
+        if not self.done:
+            return None
+        last = self.done.pop()
+        self.log.append(Event(kind="undo", day=self.today, at=at, card=last.turn.key, undoes=last.event.id))
+        self.queue = self._before.pop()
+        return last
+
+
+def start(
+    bank: Bank,
+    log: ReviewLog,
+    today: date,
+    *,
+    cluster: str | None = None,
+    new_limit: int = 10,
+    limit: int | None = None,
+    only: Sequence[str] = (),
+) -> Session:
+    """Today's session; with `only`, those questions in that order, due or not."""
+    if only:
+        queue = [QueueItem(bank.key(bank.question(i).id), "practice") for i in dict.fromkeys(only)][:limit]
+    else:
+        order = [bank.key(i) for i in bank.ids(cluster)]
+        queue = plan_day(log.states(), order, today, new_limit, limit)
+    return Session(bank, log, today, queue, pace(log))
+
+
+def pace(log: ReviewLog) -> dict[str, float]:
+    """Median seconds of this person's recent answers, by way of asking; defaults until there are five."""
+    times: dict[str, list[float]] = {"whole": [], "points": []}
+    for way, seconds in log.recent_seconds():
+        times.setdefault(way, []).append(seconds)
+    out = dict(SECONDS)
+    for way, role in (("whole", "review"), ("points", "drill")):
+        if len(times[way]) >= 5:
+            out[role] = sorted(times[way])[len(times[way]) // 2]
+    return out
+
+
+def _points(question: Question, state: CardState | None, role: Role) -> tuple[KeyPoint, ...]:
+    if role == "drill" and state and state.missed:
+        missed = tuple(p for p in question.key_points if p.id in state.missed)
+        return missed or question.key_points
+    return question.key_points
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A claim with one number hidden, and the measurement that settles it."""
+
+    claim: Claim
+    index: int
+    name: str
+    measured: Number
+    run: Run
+
+
+def prediction(question: Question, evidence: Evidence) -> Prediction | None:
+    """The first measured claim that has evidence; its first checked number is the one to predict."""
+    for index, claim in enumerate(question.claims):
+        if not claim.demo:
+            continue
+        run = evidence.find(catalog.find(claim.demo), claim.set)
+        if run is None:
+            continue
+        checked = [e.fact for e in claim.expect]
+        names = [n for n in placeholders(claim.says.en or claim.says.zh) if n in checked]
+        if names:
+            return Prediction(claim, index, names[0], run.facts[names[0]].measured, run)
+    return None
+
+
+@dataclass(frozen=True)
+class DrawnDrill:
+    """A numeric question with its numbers filled in."""
+
+    drill: Drill
+    settings: dict[str, Setting]
+    run: Run
+
+    @property
+    def measured(self) -> Number:
+        """The answer."""
+        return self.run.facts[self.drill.fact].measured
+
+    @property
+    def unit(self) -> str:
+        """The unit of the answer."""
+        return self.run.facts[self.drill.fact].unit
+
+
+def draw_drill(question: Question, evidence: Evidence, rng: random.Random) -> DrawnDrill | None:
+    """One of the question's drills with one of its measured settings."""
+    found = []
+    for drill in question.drills:
+        info = catalog.find(drill.demo)
+        values = [rng.choice(list(v)) for v in drill.vary.values()]
+        settings = {**drill.set, **dict(zip(drill.vary, values, strict=True))}
+        run = evidence.find(info, settings)
+        if run and drill.fact in run.facts:
+            found.append(DrawnDrill(drill, settings, run))
+    return rng.choice(found) if found else None
