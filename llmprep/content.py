@@ -1,18 +1,27 @@
 """Where questions, demos and data are: top-level folders in a checkout, inside the package in a wheel."""
 
 import json
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmprep.errors import UserError, did_you_mean
 
 PACKAGE = Path(__file__).resolve().parent
 
 
-@dataclass(frozen=True)
-class Cluster:
+class Text(NamedTuple):
+    """The same sentence in both languages of the bank."""
+
+    en: str = ""
+    zh: str = ""
+
+    def pick(self, lang: str) -> str:
+        """The sentence in `lang`, or in the other language where a draft has only that."""
+        return (self.zh or self.en) if lang == "zh" else (self.en or self.zh)
+
+
+class Cluster(NamedTuple):
     """One of the eight parts of the bank, in interview order."""
 
     id: str

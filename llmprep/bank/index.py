@@ -8,17 +8,17 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmprep import __version__, content
-from llmprep.bank import search
-from llmprep.bank.load import Loaded, Problem, files, load_file
-from llmprep.bank.types import Question, from_plain
+from llmprep.content import Text
 from llmprep.errors import UserError, did_you_mean
-from llmprep.lab.contract import Text
-from llmprep.srs.queue import introduction_order
+
+if TYPE_CHECKING:  # at run time only where needed: a start that finds the index up to date parses nothing
+    from llmprep.bank.load import Problem
+    from llmprep.bank.types import Question
 
 FORMAT = 1  # raise it when the tables below change
 
@@ -33,8 +33,7 @@ CREATE VIRTUAL TABLE words USING fts5 (id UNINDEXED, title, terms, body, tokeniz
 """
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A question as a list shows it."""
 
     id: str
@@ -85,6 +84,8 @@ class Bank:
 
     def search(self, words: str, limit: int = 20) -> list[Entry]:
         """Questions that hold all the words, best first; English or Chinese."""
+        from llmprep.bank import search
+
         expression = search.match_expression(words)
         if not expression:
             return []
@@ -94,24 +95,25 @@ class Bank:
         )
         return self._entries(sql, [expression, limit])
 
-    def question(self, question_id: str) -> Question:
+    def question(self, question_id: str) -> "Question":
         """One question; raises UserError with a suggestion for an unknown id."""
         row = self._db.execute("SELECT doc FROM question WHERE id = ?", [question_id]).fetchone()
         if row is None:
             hint = did_you_mean(question_id, self.ids())
             raise UserError(f"no question called {question_id!r}{hint} (llmprep list shows all)")
-        found: Question = from_plain(Question, json.loads(row[0]))
-        return found
+        return _question(row[0])
 
-    def questions(self, cluster: str | None = None) -> Iterator[Question]:
+    def questions(self, cluster: str | None = None) -> "Iterator[Question]":
         """Every question in full, by cluster, then most asked first."""
         where, args = _where(cluster)
         sql = f"SELECT doc FROM question {where} ORDER BY cluster, asked DESC, id"  # noqa: S608
         for (doc,) in self._db.execute(sql, args).fetchall():
-            yield from_plain(Question, json.loads(doc))
+            yield _question(doc)
 
-    def problems(self) -> list[Problem]:
+    def problems(self) -> "list[Problem]":
         """What is wrong with the files that could not be used."""
+        from llmprep.bank.load import Problem
+
         rows = self._db.execute("SELECT problems FROM file WHERE problems != '[]' ORDER BY path")
         return [Problem(**p) for (text,) in rows for p in json.loads(text)]
 
@@ -121,6 +123,13 @@ class Bank:
             Entry(r[0], names[r[1] - 1], r[2], r[3], Text(r[4], r[5]), r[6], tuple(json.loads(r[7])))
             for r in self._db.execute(sql, args)
         ]
+
+
+def _question(doc: str) -> "Question":
+    from llmprep.bank.types import Question, from_plain
+
+    found: Question = from_plain(Question, json.loads(doc))
+    return found
 
 
 _ENTRY = "question.id, cluster, level, asked, prompt_en, prompt_zh, claims, demos"
@@ -188,6 +197,9 @@ def _fingerprint(stats: list[tuple[str, int, int]]) -> str:
 
 
 def _update(connection: sqlite3.Connection, folder: Path, stats: list[tuple[str, int, int]], fingerprint: str) -> None:
+    from llmprep.bank.load import files
+    from llmprep.srs.queue import introduction_order
+
     connection.execute("BEGIN IMMEDIATE")
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'question'").fetchone():
         for statement in _SCHEMA.split(";\n"):
@@ -211,6 +223,8 @@ def _update(connection: sqlite3.Connection, folder: Path, stats: list[tuple[str,
 
 
 def _add(connection: sqlite3.Connection, path: Path, stat: tuple[int, int]) -> None:
+    from llmprep.bank.load import Loaded, load_file
+
     loaded = load_file(path)
     problems: Iterable[Problem] = loaded if isinstance(loaded, list) else ()
     if isinstance(loaded, Loaded):
@@ -223,7 +237,9 @@ def _add(connection: sqlite3.Connection, path: Path, stat: tuple[int, int]) -> N
     connection.execute("INSERT INTO file VALUES (?, ?, ?, ?)", [str(path), *stat, text])
 
 
-def _add_question(connection: sqlite3.Connection, q: Question, path: Path) -> None:
+def _add_question(connection: sqlite3.Connection, q: "Question", path: Path) -> None:
+    from llmprep.bank import search
+
     doc = asdict(q)
     texts = [*q.answer.what, *q.answer.why, *q.answer.how]
     texts += [t for point in q.key_points for t in (*point.say, *point.ask)]

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -9,22 +11,40 @@ import typer
 from typer.exceptions import TyperException
 
 from llmprep import __version__
-from llmprep.cli.commands import bank, demo, export, practise, progress, proof
 from llmprep.cli.context import make_context
 from llmprep.errors import Exit, UserError
 
-EPILOG = "First day: llmprep quiz · llmprep show kv-cache · llmprep demo run kv_cache"
+# Which module of cli/commands holds which command; only the one that is called gets imported.
+COMMANDS = {
+    "quiz": "practise",
+    "undo": "practise",
+    "list": "bank",
+    "show": "bank",
+    "search": "bank",
+    "bank": "bank",
+    "demo": "demo",
+    "verify": "proof",
+    "stats": "progress",
+    "doctor": "progress",
+    "export": "export",
+}
 
 app = typer.Typer(
     name="llmprep",
     help="LLM interview questions in English and Chinese, each with a demo that measures the answer.",
-    epilog=EPILOG,
+    epilog="First day: llmprep quiz · llmprep show kv-cache · llmprep demo run kv_cache",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for module in (practise, bank, demo, proof, progress, export):
-    module.register(app)
+
+
+def register(arguments: Sequence[str]) -> None:
+    """Add the commands that these arguments may mean: the named ones, none for a bare call, else all."""
+    named = {COMMANDS[word] for word in arguments if word in COMMANDS}
+    wanted = named or (dict.fromkeys(COMMANDS.values()) if arguments or "_LLMPREP_COMPLETE" in os.environ else ())
+    for module in wanted:
+        import_module(f"llmprep.cli.commands.{module}").register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -49,7 +69,9 @@ def root(
     """Without a command: today at a glance."""
     context.obj = make_context(bank_dir, lang)
     if context.invoked_subcommand is None:
-        progress.today(context.obj)
+        from llmprep.cli.render.today import show_today
+
+        show_today(context.obj)
 
 
 def main() -> None:
@@ -58,6 +80,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure") and (stream.encoding or "").lower() not in ("utf-8", "utf8"):
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
+        register(sys.argv[1:])
         code = app(standalone_mode=False)
     except UserError as error:
         _fail(str(error), error.code)

@@ -19,7 +19,8 @@ from llmprep.lab.claim import fill
 from llmprep.lab.contract import Number
 from llmprep.store.log import ReviewLog
 from llmprep.study.grading import is_right, off_by, suggest
-from llmprep.study.session import Done, Session, Turn, draw_drill, prediction
+from llmprep.study.measure import draw_drill, prediction
+from llmprep.study.session import Done, Session, Turn
 
 
 class Leave(Exception):  # noqa: N818  (a way out, not an error)

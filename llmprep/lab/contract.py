@@ -3,21 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from llmprep.content import Text
 
 Number = int | float
 Cell = str | int | float | None
-
-
-class Text(NamedTuple):
-    """The same sentence in both languages of the bank."""
-
-    en: str = ""
-    zh: str = ""
-
-    def pick(self, lang: str) -> str:
-        """The sentence in `lang`, or in the other language where a draft has only that."""
-        return (self.zh or self.en) if lang == "zh" else (self.en or self.zh)
 
 
 @dataclass(frozen=True)
@@ -90,3 +80,6 @@ class Result:
             if fact.name == name:
                 return fact
         raise KeyError(name)
+
+
+__all__ = ["Cell", "Fact", "Number", "Plot", "Result", "Series", "Table", "Text"]

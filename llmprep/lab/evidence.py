@@ -1,7 +1,6 @@
 """Stored measurements: one JSON file a demo, keyed by setting, with a hash of everything they depend on."""
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -104,6 +103,8 @@ def _data_files() -> list[Path]:
 
 def versions(info: DemoInfo) -> dict[str, str]:
     """The installed versions of the libraries that the demo imports (build tags such as +cpu left out)."""
+    import importlib.metadata
+
     found = {}
     for name in sorted(catalog.libraries(info)):
         try:

@@ -1,25 +1,18 @@
 """A study session: which card comes next, what each grade would do, and one durable write for each answer."""
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from llmprep.bank.index import Bank
-from llmprep.bank.types import Drill, KeyPoint, Question
-from llmprep.lab import catalog
-from llmprep.lab.claim import Claim, Setting, placeholders
-from llmprep.lab.contract import Number
-from llmprep.lab.evidence import Evidence, Run
+from llmprep.bank.types import KeyPoint, Question
 from llmprep.srs import sm2
 from llmprep.srs.event import Event
 from llmprep.srs.fold import CardState, Role, role_of
-from llmprep.srs.queue import QueueItem, plan_day
+from llmprep.srs.queue import QueueItem
 from llmprep.store.log import ReviewLog
-
-# What a card takes, until the person's own log says better.
-SECONDS: Mapping[str, float] = {"new": 150.0, "review": 60.0, "drill": 25.0, "practice": 60.0}
+from llmprep.study.today import SECONDS
 
 
 @dataclass(frozen=True)
@@ -167,97 +160,8 @@ class Session:
         return last
 
 
-def start(
-    bank: Bank,
-    log: ReviewLog,
-    today: date,
-    *,
-    cluster: str | None = None,
-    new_limit: int = 10,
-    limit: int | None = None,
-    only: Sequence[str] = (),
-) -> Session:
-    """Today's session; with `only`, those questions in that order, due or not."""
-    if only:
-        queue = [QueueItem(bank.key(bank.question(i).id), "practice") for i in dict.fromkeys(only)][:limit]
-    else:
-        order = [bank.key(i) for i in bank.ids(cluster)]
-        queue = plan_day(log.states(), order, today, new_limit, limit)
-    return Session(bank, log, today, queue, pace(log))
-
-
-def pace(log: ReviewLog) -> dict[str, float]:
-    """Median seconds of this person's recent answers, by way of asking; defaults until there are five."""
-    times: dict[str, list[float]] = {"whole": [], "points": []}
-    for way, seconds in log.recent_seconds():
-        times.setdefault(way, []).append(seconds)
-    out = dict(SECONDS)
-    for way, role in (("whole", "review"), ("points", "drill")):
-        if len(times[way]) >= 5:
-            out[role] = sorted(times[way])[len(times[way]) // 2]
-    return out
-
-
 def _points(question: Question, state: CardState | None, role: Role) -> tuple[KeyPoint, ...]:
     if role == "drill" and state and state.missed:
         missed = tuple(p for p in question.key_points if p.id in state.missed)
         return missed or question.key_points
     return question.key_points
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A claim with one number hidden, and the measurement that settles it."""
-
-    claim: Claim
-    index: int
-    name: str
-    measured: Number
-    run: Run
-
-
-def prediction(question: Question, evidence: Evidence) -> Prediction | None:
-    """The first measured claim that has evidence; its first checked number is the one to predict."""
-    for index, claim in enumerate(question.claims):
-        if not claim.demo:
-            continue
-        run = evidence.find(catalog.find(claim.demo), claim.set)
-        if run is None:
-            continue
-        checked = [e.fact for e in claim.expect]
-        names = [n for n in placeholders(claim.says.en or claim.says.zh) if n in checked]
-        if names:
-            return Prediction(claim, index, names[0], run.facts[names[0]].measured, run)
-    return None
-
-
-@dataclass(frozen=True)
-class DrawnDrill:
-    """A numeric question with its numbers filled in."""
-
-    drill: Drill
-    settings: dict[str, Setting]
-    run: Run
-
-    @property
-    def measured(self) -> Number:
-        """The answer."""
-        return self.run.facts[self.drill.fact].measured
-
-    @property
-    def unit(self) -> str:
-        """The unit of the answer."""
-        return self.run.facts[self.drill.fact].unit
-
-
-def draw_drill(question: Question, evidence: Evidence, rng: random.Random) -> DrawnDrill | None:
-    """One of the question's drills with one of its measured settings."""
-    found = []
-    for drill in question.drills:
-        info = catalog.find(drill.demo)
-        values = [rng.choice(list(v)) for v in drill.vary.values()]
-        settings = {**drill.set, **dict(zip(drill.vary, values, strict=True))}
-        run = evidence.find(info, settings)
-        if run and drill.fact in run.facts:
-            found.append(DrawnDrill(drill, settings, run))
-    return rng.choice(found) if found else None

@@ -9,6 +9,7 @@ from llmprep.bank.index import Bank
 from llmprep.content import CLUSTERS
 from llmprep.srs.event import Event
 from llmprep.srs.fold import CardState, replay, role_of
+from llmprep.study.today import streak
 
 MATURE_DAYS = 21
 
@@ -113,16 +114,6 @@ def compute(bank: Bank, states: Mapping[str, CardState], events: Iterable[Event]
         clusters=tuple(_clusters(bank, mine, passed, today)),
         hardest=tuple(_hardest(ids, mine)),
     )
-
-
-def streak(days: Mapping[date, int], today: date) -> int:
-    """Days in a row with an answer, up to today, or up to yesterday while today has none yet."""
-    day = today if days.get(today) else today - timedelta(days=1)
-    count = 0
-    while days.get(day):
-        count += 1
-        day -= timedelta(days=1)
-    return count
 
 
 def _share(values: list[bool]) -> float | None:

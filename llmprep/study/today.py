@@ -1,15 +1,16 @@
-"""Today at a glance: what is waiting, how it went lately, where it is weakest."""
+"""Today: which cards are waiting, how long they take, how it went lately, where it is weakest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from llmprep.bank.index import Bank
 from llmprep.srs.fold import CardState
+from llmprep.srs.queue import QueueItem, plan_day
 from llmprep.store.log import ReviewLog
-from llmprep.study.session import start
-from llmprep.study.stats import streak
 
+# What a card takes, until the person's own log says better.
+SECONDS: Mapping[str, float] = {"new": 150.0, "review": 60.0, "drill": 25.0, "practice": 60.0}
 NEW_A_DAY = 10
 ENOUGH_CARDS = 5
 
@@ -32,9 +33,9 @@ class Today:
 def at_a_glance(bank: Bank, log: ReviewLog, today: date) -> Today:
     """Counts, without reading the whole history."""
     days = log.answers_by_day()
-    session = start(bank, log, today, new_limit=NEW_A_DAY)
-    roles = [item.role for item in session.queue]
-    seconds = sum(session.pace.get(role, 60.0) for role in roles)
+    roles = [item.role for item in queue(bank, log, today)]
+    seconds_of = pace(log)
+    seconds = sum(seconds_of[role] for role in roles)
     return Today(
         today=today,
         total=len(bank),
@@ -56,3 +57,42 @@ def _weakest(states: Mapping[str, CardState], cluster_of: Mapping[str, str]) -> 
     shares = {c: sum(g >= 3 for g in found) / len(found) for c, found in grades.items() if len(found) >= ENOUGH_CARDS}
     weakest = min(shares, key=lambda c: shares[c], default=None)
     return (weakest, shares[weakest]) if weakest else None
+
+
+def queue(
+    bank: Bank,
+    log: ReviewLog,
+    today: date,
+    *,
+    cluster: str | None = None,
+    new_limit: int = NEW_A_DAY,
+    limit: int | None = None,
+    only: Sequence[str] = (),
+) -> list[QueueItem]:
+    """Today's cards; with `only`, those questions in that order, due or not."""
+    if only:
+        return [QueueItem(bank.key(bank.question(i).id), "practice") for i in dict.fromkeys(only)][:limit]
+    order = [bank.key(i) for i in bank.ids(cluster)]
+    return plan_day(log.states(), order, today, new_limit, limit)
+
+
+def pace(log: ReviewLog) -> dict[str, float]:
+    """Median seconds of this person's recent answers, by way of asking; defaults until there are five."""
+    times: dict[str, list[float]] = {"whole": [], "points": []}
+    for way, seconds in log.recent_seconds():
+        times.setdefault(way, []).append(seconds)
+    out = dict(SECONDS)
+    for way, role in (("whole", "review"), ("points", "drill")):
+        if len(times[way]) >= 5:
+            out[role] = sorted(times[way])[len(times[way]) // 2]
+    return out
+
+
+def streak(days: Mapping[date, int], today: date) -> int:
+    """Days in a row with an answer, up to today, or up to yesterday while today has none yet."""
+    day = today if days.get(today) else today - timedelta(days=1)
+    count = 0
+    while days.get(day):
+        count += 1
+        day -= timedelta(days=1)
+    return count

@@ -41,7 +41,8 @@ def quiz(
     """Ask what is due."""
     from llmprep.cli.context import make_context
     from llmprep.cli.quiz import Quiz
-    from llmprep.study import session
+    from llmprep.study.session import Session
+    from llmprep.study.today import pace, queue
 
     world: Context = context.obj
     if lang:
@@ -50,8 +51,9 @@ def quiz(
     bank = world.bank()
     with world.log(create=True) as log:
         log.probe(world.now())
-        chosen = session.start(bank, log, world.today, cluster=cluster, new_limit=new, limit=limit, only=ids or ())
-        Quiz(world, bank, log, chosen, minutes=minutes, at_once=at_once).run()
+        cards = queue(bank, log, world.today, cluster=cluster, new_limit=new, limit=limit, only=ids or ())
+        session = Session(bank, log, world.today, cards, pace(log))
+        Quiz(world, bank, log, session, minutes=minutes, at_once=at_once).run()
 
 
 def undo(context: typer.Context) -> None:

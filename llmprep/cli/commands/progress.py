@@ -1,4 +1,4 @@
-"""Bare `llmprep`, `llmprep stats` and `llmprep doctor`."""
+"""`llmprep stats` and `llmprep doctor`."""
 
 import json
 import sys
@@ -15,17 +15,6 @@ def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command(help="Due and forecast, retention, calendar, clusters, hardest cards.\n\nExample: llmprep stats")(stats)
     app.command(help="Versions, folders, and what is missing.\n\nExample: llmprep doctor")(doctor)
-
-
-def today(world: Context) -> None:
-    """What is waiting, how it has gone lately, what to type."""
-    from llmprep.cli.render.stats import show_today
-    from llmprep.cli.render.text import console
-    from llmprep.study.today import at_a_glance
-
-    with world.log() as log:
-        glance = at_a_glance(world.bank(), log, world.today)
-    show_today(console(), glance, world.ui)
 
 
 def stats(context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:

@@ -1,4 +1,4 @@
-"""Bars, the calendar, the statistics page and today at a glance."""
+"""Bars, the calendar and the statistics page."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -8,9 +8,9 @@ from rich.text import Text
 
 from llmprep.cli import words
 from llmprep.cli.render.text import pad
+from llmprep.cli.render.today import share
 from llmprep.content import CLUSTERS
 from llmprep.study.stats import MATURE_DAYS, Stats
-from llmprep.study.today import Today
 
 HEAT = "·░▒▓█"
 WEEKS = 18
@@ -34,18 +34,6 @@ def grade_bars(counts: Mapping[int, int], ui: str, width: int) -> list[Text]:
         )
         for grade, n in counts.items()
     ]
-
-
-def sparkline(values: list[int]) -> str:
-    """Small bars, one a day: `▁▃█`."""
-    most = max(values, default=0)
-    ticks = "▁▂▃▄▅▆▇█"
-    return "".join(ticks[0] if v == 0 else ticks[min(7, 1 + round(6 * v / most))] for v in values)
-
-
-def share(value: float | None) -> str:
-    """A percentage, or a dash where there is nothing to divide."""
-    return "–" if value is None else f"{value:.0%}"
 
 
 def show_stats(out: Console, stats: Stats, ui: str) -> None:
@@ -119,33 +107,3 @@ def calendar(days: Mapping[date, int], today: date, ui: str) -> list[Text]:
         out.append(row)
     out.append(Text("  " + words.say(ui, "less_more", scale=" ".join(HEAT)), "dim"))
     return out
-
-
-def show_today(out: Console, today: Today, ui: str) -> None:
-    """A few lines that never scroll."""
-    if today.first_day:
-        out.print(Text(words.say(ui, "welcome", questions=today.total), "bold"))
-        for command, key in (
-            ("llmprep quiz", "start_quiz"),
-            ("llmprep show kv-cache", "start_show"),
-            ("llmprep demo run kv_cache", "start_demo"),
-        ):
-            out.print(Text.assemble("  ", (pad(command, 28), "bold"), words.say(ui, key)))
-        return
-    if today.due + today.new:
-        text = words.say(ui, "today_line", due=today.due, new=today.new, minutes=today.minutes)
-    else:
-        text = words.say(ui, "all_done")
-    out.print(Text(text, "bold"))
-    week = [today.days.get(today.today - timedelta(days=i), 0) for i in range(6, -1, -1)]
-    out.print(
-        Text.assemble(
-            words.say(ui, "streak", n=today.streak), ("   " + words.say(ui, "last_seven") + " ", "dim"), sparkline(week)
-        )
-    )
-    if today.weakest:
-        name = CLUSTERS[today.weakest[0]]
-        label = name.zh if ui == "zh" else name.en
-        out.print(Text(words.say(ui, "weakest", cluster=label, share=share(today.weakest[1]))))
-    command = "llmprep quiz" if today.due + today.new else "llmprep stats"
-    out.print(Text.assemble((words.say(ui, "type") + " ", "dim"), (command, "bold")))

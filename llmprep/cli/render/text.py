@@ -3,13 +3,10 @@
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
-
-from llmprep.bank.prose import Span, blocks, spans
 
 STYLES = {"": "", "bold": "bold", "code": "bold dim"}
 _NO_START = set("，。；：！？、）】》」』”’…—%,.;:!?)]}·")
@@ -74,21 +71,20 @@ def _is_wide(char: str) -> bool:
     return unicodedata.east_asian_width(char) in ("W", "F")
 
 
-def styled(runs: Iterable[Span], base: str = "") -> Text:
-    """Spans as one rich text."""
-    out = Text(style=base)
-    for run in runs:
-        out.append(run.text, STYLES[run.style])
-    return out
-
-
 def line(text: str, base: str = "") -> Text:
     """One line of light Markdown as rich text."""
-    return styled(spans(text), base)
+    from llmprep.bank.prose import spans
+
+    out = Text(style=base)
+    for span in spans(text):
+        out.append(span.text, STYLES[span.style])
+    return out
 
 
 def prose(text: str, width: int, base: str = "") -> list[Text]:
     """A text with paragraphs, lists and code as lines of at most `width` cells."""
+    from llmprep.bank.prose import blocks
+
     out: list[Text] = []
     for i, block in enumerate(blocks(text)):
         if i and block.kind == "paragraph":
