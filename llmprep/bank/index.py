@@ -146,12 +146,23 @@ def open_bank(folder: Path, cache_dir: Path) -> Bank:
     builtin = folder.resolve() == content.questions_dir()
     stamp = f"{FORMAT} {__version__} {folder.resolve()}"
     name = hashlib.sha256(stamp.encode()).hexdigest()[:12]
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        connection = _refreshed(cache_dir / f"bank-{name}.db", folder)
-    except (OSError, sqlite3.Error):
-        connection = _refreshed(Path(":memory:"), folder)  # a cache that can't be used costs time, nothing else
+    connection = _cached(cache_dir / f"bank-{name}.db", folder) or _refreshed(Path(":memory:"), folder)
     return Bank(folder, "" if builtin else folder.resolve().name, connection)
+
+
+def _cached(path: Path, folder: Path) -> sqlite3.Connection | None:
+    """The index in a file, made anew if damaged; None where none can be kept, which costs time and nothing else."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return _refreshed(path, folder)
+        except sqlite3.OperationalError:
+            return None
+        except sqlite3.DatabaseError:
+            path.unlink()
+            return _refreshed(path, folder)
+    except (OSError, sqlite3.Error):
+        return None
 
 
 def _refreshed(path: Path, folder: Path) -> sqlite3.Connection:
@@ -204,7 +215,10 @@ def _update(connection: sqlite3.Connection, folder: Path, stats: list[tuple[str,
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'question'").fetchone():
         for statement in _SCHEMA.split(";\n"):
             connection.execute(statement)
-    known = {path: (mtime, size) for path, mtime, size in connection.execute("SELECT path, mtime, size FROM file")}
+    # a file with a problem is read again: the problem may be the other file of two with one id
+    rows = connection.execute("SELECT path, mtime, size FROM file WHERE problems = '[]'")
+    connection.execute("DELETE FROM file WHERE problems != '[]'")
+    known = {path: (mtime, size) for path, mtime, size in rows}
     now = {path: (mtime, size) for path, mtime, size in stats}
     changed = [path for path in known if now.get(path) != known[path]]
     connection.executemany(

@@ -106,6 +106,8 @@ def from_plain(kind: Any, value: Any) -> Any:
     if origin is tuple:
         args = get_args(kind)
         return tuple(from_plain(args[0], item) for item in value)
+    if origin is Mapping:
+        return {key: from_plain(get_args(kind)[1], item) for key, item in value.items()}
     if origin in (Union, types.UnionType) and value is not None:
         classes = [a for a in get_args(kind) if is_dataclass(a) or get_origin(a) is tuple]
         return from_plain(classes[0], value) if classes else value

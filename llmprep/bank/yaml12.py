@@ -83,7 +83,7 @@ def _build(node: Any, path: Path, lines: dict[Path, int], seen: set[int]) -> Any
     if node.tag not in _PLAIN_TAGS:
         raise YamlError(line, f"a tag ({node.tag}); questions are plain text, numbers, lists and mappings")
     if isinstance(node, yaml.ScalarNode):
-        return _scalar(node.value) if node.style is None else node.value
+        return node.value if node.style else _scalar(node.value)
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, (*path, i), lines, seen) for i, item in enumerate(node.value)]
     mapping: dict[Hashable, Any] = {}

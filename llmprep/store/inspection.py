@@ -23,10 +23,13 @@ def check(path: Path, *, pages: bool = True) -> bool:
             raise unreadable(path, f"it is gone or empty, yet {path.name}-wal beside it holds {wal_bytes:,} B of it")
         return False
     with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise unreadable(path, "file is not a database")
+        header = file.read(18)
+    if not header.startswith(MAGIC):
+        raise unreadable(path, "file is not a database")
     for look in range(LOOKS):
         try:
+            if not wal_size(path) and path.stat().st_size % _page_size(header):
+                raise unreadable(path, "it ends in the middle of a page")  # SQLite would read zeros there
             with closing(read_only(path)) as connection:
                 _inspect(connection, path, pages=pages)
         except (sqlite3.DatabaseError, UserError):  # or another process was writing at that moment: look again
@@ -52,4 +55,10 @@ def _inspect(connection: sqlite3.Connection, path: Path, *, pages: bool) -> None
     if pages:
         (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if finding != "ok":
-            raise unreadable(path, finding)
+            raise unreadable(path, finding.splitlines()[-1])
+
+
+def _page_size(header: bytes) -> int:
+    """Bytes 16 and 17 of a SQLite file, where 1 stands for 65,536."""
+    size = int.from_bytes(header[16:18], "big")
+    return 65_536 if size == 1 else size or 512

@@ -78,10 +78,16 @@ class ReviewLog:
         self._connection.close()
 
     def probe(self, now: datetime) -> None:
-        """Write for real, so that a full disk or a read-only folder shows before the first card, not after it."""
+        """Write for real, so that a full disk or a read-only folder shows before the first card, not after it.
+
+        One answer writes some 16 KiB to the disk; this asks for room for four.
+        """
         with self._writing() as connection:
             connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('created', ?)", (utc_text(now),))
             connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('probed', ?)", (utc_text(now),))
+            connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('room', zeroblob(65536))")
+        with self._writing() as connection:
+            connection.execute("DELETE FROM meta WHERE key = 'room'")
 
     def append(self, event: Event) -> Event:
         """Write an event, which is on disk when this returns; the result has its id, device and sequence."""

@@ -19,11 +19,11 @@ def new_rows(path: Path, known: Container[str]) -> list[Row]:
     how the table is stored: a large merge is several times faster that way.
     """
     with user_errors(path), closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
-        if not path.exists():
-            raise UserError(f"there is no review log at {path}")
         if check(path):
             with closing(read_only(path)) as source:
                 source.backup(copy)
+        elif not path.exists():
+            raise UserError(f"there is no review log at {path}")
         migrate(copy)
         rows = copy.execute(f"SELECT {EVENT_COLUMNS} FROM events ORDER BY id")  # noqa: S608
         try:
