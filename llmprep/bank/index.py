@@ -216,9 +216,8 @@ def _update(connection: sqlite3.Connection, folder: Path, stats: list[tuple[str,
         for statement in _SCHEMA.split(";\n"):
             connection.execute(statement)
     # a file with a problem is read again: the problem may be the other file of two with one id
-    rows = connection.execute("SELECT path, mtime, size FROM file WHERE problems = '[]'")
     connection.execute("DELETE FROM file WHERE problems != '[]'")
-    known = {path: (mtime, size) for path, mtime, size in rows}
+    known = {path: (mtime, size) for path, mtime, size in connection.execute("SELECT path, mtime, size FROM file")}
     now = {path: (mtime, size) for path, mtime, size in stats}
     changed = [path for path in known if now.get(path) != known[path]]
     connection.executemany(
