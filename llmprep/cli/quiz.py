@@ -57,6 +57,11 @@ class Quiz:
 
     def run(self) -> None:
         """Ask until nothing is left, time is up, or the person leaves."""
+        with self.keys:
+            self.sit()
+
+    def sit(self) -> None:
+        """The loop over cards, and the summary after it."""
         turn = self.session.turn()
         if turn is None:
             self.nothing_due()
@@ -128,7 +133,7 @@ class Quiz:
             self.message = ""
             if key in letters:
                 ticked ^= {letters[key]}
-            elif key == ENTER or key in "012345":
+            elif key == ENTER or key in set("012345"):
                 self.store(turn, self.suggested(turn, ticked) if key == ENTER else int(key), ticked)
                 return
             elif key == SPACE:

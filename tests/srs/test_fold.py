@@ -111,6 +111,13 @@ def test_undoing_an_undo_changes_nothing():
     assert fold_card([first, back, undo(back, 1)]) is None
 
 
+def test_a_history_shows_neither_the_undone_nor_the_undo():
+    first, second, away = answer(0, 4), answer(1, 2), event("suspend", 2)
+    steps = list(replay([first, second, undo(second, 1), away]))
+    assert [(step.event, step.role) for step in steps] == [(first, "new"), (away, None)]
+    assert steps[-1].state == fold_card([first, away])
+
+
 def test_undo_of_an_early_answer_changes_what_the_later_ones_were():
     first, second = answer(0, 4, 0), answer(0, 2, 1)
     assert fold_card([first, second]) == fold_card([first])  # practice

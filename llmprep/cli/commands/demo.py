@@ -1,6 +1,7 @@
 """`llmprep demo list|show|run`."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,7 @@ def run(
     from llmprep.lab import catalog, evidence, overrides, workers
 
     world: Context = context.obj
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: one thread is quicker, and sums keep their order
     info = catalog.find(demo)
     pairs = overrides.parse_pairs(settings or [])
     if plot:
