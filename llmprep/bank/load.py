@@ -93,7 +93,7 @@ def _identity(path: Path, document: yaml12.Document) -> Iterator[Problem]:
         yield problem("id", f"{question_id!r} differs from the file's name", f"id: {path.stem}")
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", path.stem):
         yield problem("id", f"{path.stem!r} is not kebab-case", "small letters, digits and hyphens")
-    if cluster is not None and cluster not in content.CLUSTERS:
+    if cluster is not None and str(cluster) not in content.CLUSTERS:
         hint = did_you_mean(str(cluster), content.CLUSTERS).removeprefix("; ")
         yield problem("cluster", f"no cluster {cluster!r}", hint or "one of " + ", ".join(content.CLUSTERS))
     if prompt == "" or (isinstance(prompt, dict) and not any(prompt.values())):

@@ -152,7 +152,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "less_more": ("less {scale} more", "少 {scale} 多"),
     "by_cluster": ("By cluster", "按主题"),
     "hardest": ("Hardest", "最难的卡"),
-    "lapses": ("forgotten {n}×", "忘过 {n} 次"),
+    "failed": ("failed {n}×", "没答上 {n} 次"),
     "weekdays": ("M T W T F S S", "一 二 三 四 五 六 日"),
     "none_yet": ("no answers yet; llmprep quiz starts", "还没有作答；输入 llmprep quiz 开始"),
     # lists

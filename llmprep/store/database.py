@@ -91,7 +91,7 @@ def wal_size(path: Path) -> int:
     wal = real.with_name(real.name + "-wal")
     try:
         return wal.stat().st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
 
 

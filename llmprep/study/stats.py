@@ -28,10 +28,10 @@ class ClusterProgress:
 
 @dataclass(frozen=True)
 class Hard:
-    """A card that keeps being forgotten."""
+    """A card that keeps being failed when it is due or new."""
 
     id: str
-    lapses: int
+    failures: int
     ef: float
     last_grade: int | None
 
@@ -70,6 +70,7 @@ def compute(bank: Bank, states: Mapping[str, CardState], events: Iterable[Event]
     grades: Counter[int] = Counter()
     passed: dict[str, list[bool]] = {}
     recent: list[bool] = []
+    failures: Counter[str] = Counter()
     seconds = 0.0
     by_card: dict[str, list[Event]] = {}
     for event in events:
@@ -83,6 +84,8 @@ def compute(bank: Bank, states: Mapping[str, CardState], events: Iterable[Event]
             days[step.event.day] += 1
             grades[step.event.grade] += 1
             seconds += step.event.seconds or 0.0
+            if step.role in ("new", "review") and step.event.grade < 3:
+                failures[key] += 1
             if step.role == "review":
                 ok = step.event.grade >= 3
                 passed.setdefault(cluster_of[ids[key]], []).append(ok)
@@ -112,7 +115,7 @@ def compute(bank: Bank, states: Mapping[str, CardState], events: Iterable[Event]
         grades={q: grades[q] for q in range(6)},
         forecast=forecast,
         clusters=tuple(_clusters(bank, mine, passed, today)),
-        hardest=tuple(_hardest(ids, mine)),
+        hardest=tuple(_hardest(ids, mine, failures)),
     )
 
 
@@ -139,10 +142,6 @@ def _clusters(
         )
 
 
-def _hardest(ids: Mapping[str, str], states: Mapping[str, CardState]) -> list[Hard]:
-    hard = [
-        Hard(ids[key], s.lapses, s.sm2.ef / 100, s.last_grade)
-        for key, s in states.items()
-        if s.lapses or s.sm2.ef < 220 or (s.last_grade is not None and s.last_grade < 3)
-    ]
-    return sorted(hard, key=lambda h: (-h.lapses, h.last_grade if h.last_grade is not None else 5, h.ef, h.id))[:5]
+def _hardest(ids: Mapping[str, str], states: Mapping[str, CardState], failures: Mapping[str, int]) -> list[Hard]:
+    hard = [Hard(ids[key], failures[key], s.sm2.ef / 100, s.last_grade) for key, s in states.items() if key in failures]
+    return sorted(hard, key=lambda h: (-h.failures, h.ef, h.id))[:5]

@@ -79,6 +79,9 @@ def test_merge():
     torch.testing.assert_close(ours.merged(), model.merge_and_unload()[0].weight)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
+)  # peft 0.21 on transformers 5
 @pytest.mark.parametrize("targets", TARGETS)
 @pytest.mark.parametrize("name", ["llama-3-8b", "qwen3-8b"])
 def test_trainable_parameters_of_a_real_shape(name, targets):

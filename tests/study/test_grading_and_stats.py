@@ -100,14 +100,14 @@ def test_new_cards_do_not_count_as_retention(session, bank, log):
     assert compute(bank, log.states(), log.events(), TODAY).retention is None
 
 
-def test_lapses_make_a_card_hard(session, bank, log):
+def test_failures_make_a_card_hard(session, bank, log):
     day = TODAY
     for grade in (5, 5, 1):
         chosen = session(day, new_limit=1, limit=1)
         answer(chosen, grade, day)
         day = log.state("drafts/a").due
     (hard,) = compute(bank, log.states(), log.events(), day).hardest
-    assert (hard.id, hard.lapses, hard.last_grade) == ("a", 1, 1)
+    assert (hard.id, hard.failures, hard.last_grade) == ("a", 1, 1)
 
 
 def test_cards_of_another_bank_do_not_count(session, bank, log):

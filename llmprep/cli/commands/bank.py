@@ -143,11 +143,9 @@ def check(
 def _json(value: object) -> str:
     from dataclasses import asdict, is_dataclass
 
-    from llmprep.lab.contract import Text
-
     def plain(item: object) -> object:
-        if isinstance(item, Text):
-            return item._asdict()
+        if isinstance(item, tuple) and hasattr(item, "_asdict"):
+            return plain(item._asdict())
         if isinstance(item, dict):
             return {k: plain(v) for k, v in item.items()}
         if isinstance(item, list | tuple):

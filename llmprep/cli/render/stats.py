@@ -59,7 +59,7 @@ def show_stats(out: Console, stats: Stats, ui: str) -> None:
     if stats.hardest:
         rows += [Text(""), Text("  " + words.say(ui, "hardest"), "bold")]
         rows += [
-            Text.assemble(f"  {pad(h.id, 36)} ", (f"{words.say(ui, 'lapses', n=h.lapses)} · EF {h.ef:.2f}", "dim"))
+            Text.assemble(f"  {pad(h.id, 36)} ", (f"{words.say(ui, 'failed', n=h.failures)} · EF {h.ef:.2f}", "dim"))
             for h in stats.hardest
         ]
     if not stats.reviews:

@@ -98,16 +98,16 @@ def test_kv_heads_held(n_heads, n_kv_heads, gpus, expected):
     [(32, 32, 1, 1, 1), (32, 8, 4, 0.625, 1), (64, 8, 8, 0.5625, 1), (32, 1, 32, 0.515625, 8), (32, 2, 16, 0.53125, 4)],
 )
 def test_ratios_of_known_shapes(n_heads, n_kv_heads, saving, share, copies):
-    got = facts(n_heads=n_heads, n_kv_heads=n_kv_heads, seq_len=8)
+    got = facts(n_heads=n_heads, n_kv_heads=n_kv_heads, seq_len=8, head_dim=4)
     assert got["cache_saving"].measured == got["flop_per_cache_byte"].measured == saving
     assert got["parameter_share"].measured == share
     assert got["kv_copies"].measured == copies
-    assert got["key_directions"].measured == n_kv_heads * 8
+    assert got["key_directions"].measured == n_kv_heads * 4
     assert [f.name for f in got.values() if not f.agrees] == []
 
 
 def test_attention_flops_do_not_depend_on_the_grouping():
-    assert len({facts(n_kv_heads=g, seq_len=8)["decode_flops"].measured for g in (1, 4, 32)}) == 1
+    assert len({facts(n_kv_heads=g, seq_len=8, head_dim=4)["decode_flops"].measured for g in (1, 4, 32)}) == 1
 
 
 @pytest.mark.parametrize(

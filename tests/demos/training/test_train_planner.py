@@ -3,7 +3,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmprep import content
@@ -28,6 +28,7 @@ def test_13b_on_cards_of_80_gb(stage, cards):
     assert cards_by_search(13 * BILLION, stage, 80e9, 0) == cards
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     n_params=st.integers(10**6, 10**11),
     stage=st.integers(0, 3),
