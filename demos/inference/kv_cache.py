@@ -116,7 +116,7 @@ class Params:
     dtype: Literal["float32", "bfloat16", "float16", "float8_e4m3fn", "int8"] = "bfloat16"  # of the cache
     seq_len: int = 8192  # tokens in the cache of one request
     prompt_tokens: int = 1  # really run, through a small decoder
-    new_tokens: int = 256  # really decoded, by a small decoder
+    new_tokens: int = 128  # really decoded, by a small decoder
     mask: Literal["causal", "bidirectional"] = "causal"  # of the small decoder
     seed: int = 0
 

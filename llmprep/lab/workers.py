@@ -116,9 +116,12 @@ class _Worker:
         return Outcome(job, run, error, missing)
 
     def stop(self) -> None:
+        """End the process: by the closed pipe if it is idle, by force if it is not."""
+        self.pipe.close()
+        if self.job is None:
+            self.process.join(timeout=5)
         self.process.kill()
         self.process.join()
-        self.pipe.close()
 
 
 def _serve(pipe: Connection, work: Callable[..., Any]) -> None:
