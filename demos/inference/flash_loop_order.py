@@ -17,10 +17,16 @@ from llmprep.demos.inference.flash_attention import Chip, flash_attention, formu
 from llmprep.lab import Fact, Plot, Result, Series, Table, Text
 
 
+def tile_sizes_keys_outside(sram: int, head_dim: int) -> tuple[int, int]:
+    """Rows of K and V that stay on the chip; rows of Q, O and two statistics for which there is room beside them."""
+    block_kv = sram // (4 * head_dim)
+    return block_kv, (sram - block_kv * 2 * head_dim) // (2 * head_dim + 2 + block_kv)
+
+
 def keys_outside(chip: Chip, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """FlashAttention (arXiv 2205.14135), algorithm 1; the roles of the two block sizes are swapped. (N, D) → (N, D)."""
+    """FlashAttention (arXiv 2205.14135), algorithm 1. (N, D) → (N, D)."""
     N, D = q.shape
-    block_kv, block_q = tile_sizes(chip.sram, D)
+    block_kv, block_q = tile_sizes_keys_outside(chip.sram, D)
     out, m, total = chip.allocate((N, D), q), chip.allocate((N,), q), chip.allocate((N,), q)
     for buffer, value in ((out, 0.0), (m, float("-inf")), (total, 0.0)):
         chip.store(buffer, torch.full_like(buffer, value))
@@ -60,8 +66,8 @@ class Params:
     def __post_init__(self) -> None:
         if not 1 <= self.seq_len <= 4096 or not 1 <= self.head_dim <= 512:
             raise ValueError("seq_len must be between 1 and 4096, and head_dim between 1 and 512")
-        block_q, block_kv = tile_sizes(self.sram_elements, self.head_dim)
-        if min(block_q, block_kv) < 1 or self.seq_len**2 > 5_000 * block_q * block_kv:
+        tiles = [sizes(self.sram_elements, self.head_dim) for sizes in (tile_sizes, tile_sizes_keys_outside)]
+        if any(min(t) < 1 or self.seq_len**2 > 5_000 * t[0] * t[1] for t in tiles):
             raise ValueError("sram_elements must be large enough to cut the scores into at most 5,000 tiles")
 
 

@@ -91,7 +91,7 @@ FORMATS = {
 class Params:
     format: Literal["Q4_0", "Q4_1", "Q8_0"] = "Q4_0"
     n_blocks: int = 512  # of 32 Gaussian weights, really packed
-    shift: float = 0.0  # mean of the weights, in standard deviations: ReLU-like tensors are not symmetric
+    shift: float = 0.0  # mean of the weights, in standard deviations; away from 0 a minimum pays
     n_params_billion: float = 8.03  # weights of a model, all of them in this format
     seed: int = 0
 

@@ -101,7 +101,7 @@ def prose(text: str, width: int, base: str = "") -> list[Text]:
 def hang(label: Text, lines: list[Text]) -> list[Text]:
     """Put a label before the first line and indent the others by its width."""
     indent = " " * label.cell_len
-    return [(label if i == 0 else Text(indent)) + row for i, row in enumerate(lines)]
+    return [Text().append_text(label if i == 0 else Text(indent)).append_text(row) for i, row in enumerate(lines)]
 
 
 def pad(text: str, cells: int, align: str = "left") -> str:
@@ -112,15 +112,3 @@ def pad(text: str, cells: int, align: str = "left") -> str:
     if align == "center":
         return " " * (gap // 2) + text + " " * (gap - gap // 2)
     return text + " " * gap
-
-
-def clip(text: str, cells: int) -> str:
-    """Cut a text to a number of cells, ending in … where something is lost."""
-    if cell_len(text) <= cells:
-        return text
-    out = ""
-    for char in text:
-        if cell_len(out + char) > cells - 1:
-            break
-        out += char
-    return out + "…"
