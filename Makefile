@@ -2,6 +2,7 @@
 PYTHON ?= python3
 # PyTorch's own index serves small CPU builds on Linux; elsewhere PyPI's are small already.
 TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),--extra-index-url https://download.pytorch.org/whl/cpu,)
+QUIET := --quiet --disable-pip-version-check
 QUIZ := .venv-quiz
 TEST := .venv-test
 
@@ -30,16 +31,17 @@ bench: $(TEST)/ready
 
 $(QUIZ)/ready: pyproject.toml
 	$(PYTHON) -m venv $(QUIZ)
-	$(QUIZ)/bin/python -m pip install --quiet --disable-pip-version-check -e .
+	$(QUIZ)/bin/python -m pip install $(QUIET) -e .
 	@touch $@
 
 $(TEST)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(TEST)
-	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH_INDEX) -e '.[demos,plot,test]'
+	$(TEST)/bin/python -m pip install $(QUIET) --no-deps --retries 1 -c constraints.txt $(TORCH_INDEX) torch
+	$(TEST)/bin/python -m pip install $(QUIET) -c constraints.txt -e '.[demos,plot,test]'
 	@touch $@
 
 $(TEST)/parity: $(TEST)/ready
-	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH_INDEX) -e '.[demos,plot,test,parity]'
+	$(TEST)/bin/python -m pip install $(QUIET) -c constraints.txt -e '.[demos,plot,test,parity]'
 	@touch $@
 
 clean:

@@ -133,8 +133,8 @@ def run(p: Params) -> Result:
             f"{full_bytes / lora_bytes:.1f}× less memory for weights, gradients and Adam, and "
             f"{full_flops / lora_flops:.2f}× fewer FLOPs. On {p.model} ({p.targets}) it trains {trainable / total:.3%} "
             f"of the parameters.",
-            zh=f"{d} × {d} 的层用 rank {p.rank}：可训练参数少 {d * d / in_matrix:.0f} 倍，权重、梯度与 Adam 状态合计"
-            f"只省 {full_bytes / lora_bytes:.1f} 倍，FLOPs 只省 {full_flops / lora_flops:.2f} 倍。"
+            zh=f"{d} × {d} 的层用 rank {p.rank}：可训练参数降到 1/{d * d / in_matrix:.0f}，权重、梯度与 Adam 状态合计"
+            f"只降到 1/{full_bytes / lora_bytes:.1f}，FLOPs 只降到 1/{full_flops / lora_flops:.2f}。"
             f"用在 {p.model}（{p.targets}）上，训练 {trainable / total:.3%} 的参数。",
         ),
         facts=facts,

@@ -96,7 +96,7 @@ def quantize_and_count(weights: Tensor, code: Tensor, block_size: int) -> tuple[
 class Params:
     code: Literal["nf4", "int4", "equal-mass", "lloyd-max", "lloyd-max-exact-zero"] = "nf4"
     block_size: int = 64  # weights that share an absmax
-    n_weights: int = 2**19  # normal, of variance 1
+    n_weights: int = 524_288  # normal, of variance 1
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -364,7 +364,9 @@ class Quiz:
         self.print([Text("")])
         if self.message:
             self.say_message()
-        self.console.print("  " + words.say(self.ui, ending, cards=cards, minutes=minutes), style="bold")
+        self.console.print(
+            "  " + words.say(self.ui, ending, cards=words.cards(cards, self.ui), minutes=minutes), style="bold"
+        )
         if not done:
             return
         first: dict[str, Done] = {}

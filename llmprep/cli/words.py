@@ -108,12 +108,12 @@ _WORDS: dict[str, tuple[str, str]] = {
     "install_it": ("The demo needs {module}. Install it now? [y/N] ", "该 demo 需要 {module}。现在安装吗？[y/N] "),
     "stored": ("as stored; measured earlier with {versions}", "存档结果；此前用 {versions} 实测"),
     # the end of a session
-    "done": ("Done: {cards} cards in {minutes} min", "完成：{cards} 张，用时 {minutes} 分钟"),
+    "done": ("Done: {cards} in {minutes} min", "完成：{cards}，用时 {minutes} 分钟"),
     "stopped": (
-        "Stopped after {cards} cards; everything answered is stored.",
-        "已停下，完成 {cards} 张；已答的都已保存。",
+        "Stopped after {cards}; everything answered is stored.",
+        "已停下，完成 {cards}；已答的都已保存。",
     ),
-    "time_up": ("Time is up: {cards} cards in {minutes} min", "时间到：{cards} 张，用时 {minutes} 分钟"),
+    "time_up": ("Time is up: {cards} in {minutes} min", "时间到：{cards}，用时 {minutes} 分钟"),
     "still_today": ("still to come today: {n}", "今天还剩 {n} 张"),
     "tomorrow": ("tomorrow: {n} due", "明天到期 {n} 张"),
     "worth": ("worth reading again: {id}", "值得再读一遍：{id}"),
@@ -170,6 +170,11 @@ def say(ui: str, phrase: str, /, **values: Any) -> str:
 def pick(pair: tuple[str, str], ui: str) -> str:
     """One of a pair of words."""
     return pair[ui == "zh"]
+
+
+def cards(n: int, ui: str) -> str:
+    """`1 card`, `3 cards`, `3 张`."""
+    return f"{n} 张" if ui == "zh" else f"{n} card" if n == 1 else f"{n} cards"
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

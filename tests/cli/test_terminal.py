@@ -35,7 +35,7 @@ def test_one_card_from_question_to_grade(terminal, log_path):
     assert screen.count("Said it?") == 1, "ticks redraw the panel in place"
     assert "›5‹" in screen
     quiz.send("\r")
-    quiz.wait("Done: 1 cards")
+    quiz.wait("Done: 1 card")
     assert quiz.end() == 0
     assert answers(log_path) == [("small/alpha", 5, '["one", "two"]')]
 
@@ -83,7 +83,7 @@ def test_cards_below_four_come_back_with_what_was_missed(terminal, log_path):
     quiz.send("a")
     quiz.wait("■ the second")
     quiz.send("5")
-    quiz.wait("Done: 1 cards")
+    quiz.wait("Done: 1 card")
     assert [grade for _, grade, _ in answers(log_path)] == [3, 5]
 
 
@@ -237,4 +237,4 @@ def test_time_is_up(terminal):
     quiz.send("x")
     quiz.wait("any key")
     quiz.send(" ")
-    quiz.wait("Time is up: 1 cards")
+    quiz.wait("Time is up: 1 card")
