@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from llmprep.demos.architecture.multi_head import MultiHeadAttention
+from llmprep.demos.architecture.one_head_limit import one_thread
 from llmprep.lab import Fact, Plot, Result, Series, Table, Text
 
 START = 0  # the token that stands before every text
@@ -53,7 +54,7 @@ class TinyGPT(nn.Module):
 
 
 def token_log_probs(model: TinyGPT, text: Tensor, *, causal: bool) -> Tensor:
-    """log p of each token of `text` (B, T) from one pass over START, x_1 … x_(T−1): teacher forcing, (B, T)."""
+    """Teacher forcing: log p of each token of `text` (B, T), from one pass over START, x_1 … x_(T−1). (B, T)."""
     shifted = torch.cat([torch.full_like(text[:, :1], START), text[:, :-1]], dim=1)
     log_probs = model(shifted, causal=causal).log_softmax(dim=-1)  # (B, T, V)
     return log_probs.gather(-1, text[..., None])[..., 0]
@@ -96,7 +97,7 @@ class Params:
 
 def run(p: Params) -> Result:
     rows = []
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), one_thread():
         torch.manual_seed(p.seed)
         model = TinyGPT(p.vocab, max(p.seq_len, p.enumerated_len)).double()
         text = torch.randint(p.vocab, (1, p.seq_len))
@@ -120,10 +121,10 @@ def run(p: Params) -> Result:
     mask_en, mask_zh = ("With the causal mask", "有因果掩码") if p.causal else ("Without a mask", "没有掩码")
     return Result(
         takeaway=Text(
-            en=f"{mask_en}, one pass over {T} tokens gives {usable} losses that agree with generating; other later tokens "
-            f"change {changed:,} earlier logits; the probabilities of all {texts:,} texts add up to {total:.3f}.",
-            zh=f"{mask_zh}时，一次前向（{T} 个 token）得到 {usable} 个与逐步生成一致的 loss；换掉后面的 token，前面的 logit 有 "
-            f"{changed:,} 个改变；全部 {texts:,} 种文本的概率之和为 {total:.3f}。",
+            en=f"{mask_en}, one pass over {T} tokens gives {usable} losses that agree with generating; other later "
+            f"tokens change {changed:,} earlier logits; the probabilities of all {texts:,} texts add up to {total:.3f}.",
+            zh=f"{mask_zh}时，一次前向（{T} 个 token）得到 {usable} 个与逐步生成一致的 loss；换掉后面的 token，"
+            f"前面的 logit 有 {changed:,} 个改变；全部 {texts:,} 种文本的概率之和为 {total:.3f}。",
         ),
         facts=facts,
         table=Table(("mask", "losses per pass", "changed earlier logits", "total probability"), rows),

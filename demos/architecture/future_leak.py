@@ -66,9 +66,10 @@ def run(p: Params) -> Result:
             rows.append(("causal" if causal else "none", loss, generating))
             every = range(0, p.steps, p.steps // 50)
             curves.append(Series("causal mask" if causal else "no mask", list(every), [losses[i] for i in every]))
-    mask, loss, generating = rows[0 if p.causal else 1]
+    _, loss, generating = rows[0 if p.causal else 1]
 
     entropy = math.log(p.vocab)
+    mask_en, mask_zh = ("with the causal mask", "有因果掩码") if p.causal else ("without a mask", "没有掩码")
     facts = [
         Fact("loss", "nats", loss, formula_loss(p.vocab, p.seq_len, causal=p.causal), rtol=0.02, atol=0.08),
         Fact("loss_when_generating", "nats", generating),
@@ -77,13 +78,13 @@ def run(p: Params) -> Result:
     ]
     return Result(
         takeaway=Text(
-            en=f"On random tokens of {entropy:.2f} nats each, the model with mask {mask} reaches a loss of {loss:.2f}; "
-            f"when it generates, the same model's loss is {generating:.2f} (seed {p.seed}).",
-            zh=f"随机 token 每个 {entropy:.2f} nats，掩码为 {mask} 的模型 loss 降到 {loss:.2f}；真正逐步生成时，"
+            en=f"On random tokens of {entropy:.2f} nats each, the model trained {mask_en} reaches a loss of {loss:.2f}; "
+            f"when it generates, its loss is {generating:.2f} (seed {p.seed}).",
+            zh=f"随机 token 的熵是每个 {entropy:.2f} nats，{mask_zh}时 loss 训练到 {loss:.2f}；真正逐步生成时，"
             f"同一个模型的 loss 是 {generating:.2f}（seed = {p.seed}）。",
         ),
         facts=facts,
-        table=Table(("mask", "loss (nats per token)", "loss when generating (nats per token)"), rows),
+        table=Table(("mask", "loss (nats per token)", "when generating (nats per token)"), rows),
         plot=Plot("Training on random tokens", "step", "loss (nats per token)", curves),
     )
 

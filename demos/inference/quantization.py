@@ -125,8 +125,8 @@ class Params:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.n_rows < 1 or self.n_cols < 2 or not 2**14 <= self.n_rows * self.n_cols <= 2**23:
-            raise ValueError("n_rows · n_cols must be between 2^14 and 2^23: the layer is really quantised")
+        if self.n_rows < 1 or self.n_cols < 2 or not 2**14 <= self.n_rows * self.n_cols <= 2**22:
+            raise ValueError("n_rows · n_cols must be between 2^14 and 2^22: the layer is really quantised")
         if (
             self.n_cols % 2
             or self.n_cols % (self.group_size or 1)
