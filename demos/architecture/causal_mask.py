@@ -122,7 +122,7 @@ def run(p: Params) -> Result:
     return Result(
         takeaway=Text(
             en=f"{mask_en}, one pass over {T} tokens gives {usable} losses that agree with generating; other later "
-            f"tokens change {changed:,} earlier logits; the probabilities of all {texts:,} texts add up to {total:.3f}.",
+            f"tokens change {changed:,} earlier logits; the probabilities of all {texts:,} texts sum to {total:.3f}.",
             zh=f"{mask_zh}时，一次前向（{T} 个 token）得到 {usable} 个与逐步生成一致的 loss；换掉后面的 token，"
             f"前面的 logit 有 {changed:,} 个改变；全部 {texts:,} 种文本的概率之和为 {total:.3f}。",
         ),

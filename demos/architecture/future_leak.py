@@ -78,7 +78,7 @@ def run(p: Params) -> Result:
     ]
     return Result(
         takeaway=Text(
-            en=f"On random tokens of {entropy:.2f} nats each, the model trained {mask_en} reaches a loss of {loss:.2f}; "
+            en=f"On random tokens of {entropy:.2f} nats each, a model trained {mask_en} reaches a loss of {loss:.2f}; "
             f"when it generates, its loss is {generating:.2f} (seed {p.seed}).",
             zh=f"随机 token 的熵是每个 {entropy:.2f} nats，{mask_zh}时 loss 训练到 {loss:.2f}；真正逐步生成时，"
             f"同一个模型的 loss 是 {generating:.2f}（seed = {p.seed}）。",

@@ -1,6 +1,6 @@
 """How many bits does a quantised weight really take, and how much does it lose?
 
-Every weight format is three steps: divide a group of weights by its largest absolute value, round to the nearest
+Each format here is three steps: divide a group of weights by its largest absolute value, round to the nearest
 level, keep the index of the level and the scale of the group. Formats differ in where the levels lie (evenly in INT8
 and INT4, at normal quantiles in NF4) and in how many weights share a scale. A small group pays more bits for scales
 and keeps an outlier from stretching the steps of the whole row.

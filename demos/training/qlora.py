@@ -74,13 +74,15 @@ class MatmulNF4(torch.autograd.Function):
     """x Wᵀ, (N, k) → (N, d), that remembers the 4-bit codes for the backward pass and not the BF16 matrix."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: NF4Weight) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, x: Tensor, weight: NF4Weight) -> Tensor:
+        """(N, k) → (N, d) in the precision of x."""
         ctx.weight = weight
         return F.linear(x, weight.dequantize())
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: D102
-        return grad @ ctx.weight.dequantize(), None  # (N, d) → (N, k); the weight itself gets no gradient
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """(N, d) → (N, k), the gradient of x; the weight itself gets none."""
+        return grad @ ctx.weight.dequantize(), None
 
 
 def training_pass(x: Tensor, weight: NF4Weight, A: Tensor, B: Tensor, *, dequantize_again: bool) -> tuple[Tensor, int]:
@@ -89,10 +91,10 @@ def training_pass(x: Tensor, weight: NF4Weight, A: Tensor, B: Tensor, *, dequant
 
     def keep(t: Tensor) -> Tensor:
         nonlocal kept
-        kept += t.nbytes if t.shape in (weight_shape, weight_shape[::-1]) else 0
+        kept += t.nbytes if t.shape in (shape, shape[::-1]) and t.data_ptr() != x.data_ptr() else 0
         return t
 
-    x, weight_shape = x.clone().requires_grad_(), torch.Size((B.shape[0], A.shape[1]))
+    x, shape = x.clone().requires_grad_(), torch.Size((B.shape[0], A.shape[1]))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         base = MatmulNF4.apply(x, weight) if dequantize_again else F.linear(x, weight.dequantize())
         h = base + F.linear(F.linear(x, A), B)
@@ -111,8 +113,10 @@ class Params:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (1 <= self.d_out <= 4096 and 64 <= self.d_in <= 4096 and 1 <= self.rank <= 64):
-            raise ValueError("d_out must be within 1 … 4096, d_in within 64 … 4096, rank within 1 … 64")
+        if not (2 <= self.d_out <= 4096 and 64 <= self.d_in <= 4096):
+            raise ValueError("d_out must be between 2 and 4096, and d_in between 64 and 4096: the layer is real")
+        if not 1 <= self.rank < min(self.d_out, self.d_in):
+            raise ValueError("rank must be at least 1 and below both sides of the matrix")
         if self.block_size % 2 or not 16 <= self.block_size <= 4096 or self.d_in % self.block_size:
             raise ValueError("block_size must be even, from 16 to 4096, and divide d_in")
         if self.double_quant and self.d_out * self.d_in // self.block_size % 256:
