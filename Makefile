@@ -12,7 +12,7 @@ quiz: $(QUIZ)/ready
 	@$(QUIZ)/bin/llmprep quiz
 
 test: $(TEST)/ready
-	$(TEST)/bin/python -m pytest -m "not parity"
+	$(TEST)/bin/python -m pytest -m "not parity" -n auto --dist loadfile
 	@$(MAKE) --no-print-directory check
 
 parity: $(TEST)/parity

@@ -27,16 +27,21 @@ def make_params(params_class: type, settings: Mapping[str, Any], where: str) -> 
     """
     hints = get_type_hints(params_class)
     fields = {f.name: hints[f.name] for f in dataclasses.fields(params_class)}
-    values = {}
-    for name, value in settings.items():
-        if name not in fields:
-            hint = did_you_mean(name, fields) or f" (known: {', '.join(fields)})"
-            raise UserError(f"{where}: no parameter {name!r}{hint}")
-        values[name] = _convert(value, fields[name], f"{where}: {name}")
+    check_names(fields, settings, where)
+    values = {name: _convert(value, fields[name], f"{where}: {name}") for name, value in settings.items()}
     try:
         return params_class(**values)
     except (ValueError, UserError) as error:
         raise UserError(f"{where}: {error}") from None
+
+
+def check_names(known: Iterable[str], settings: Iterable[str], where: str) -> None:
+    """Raises UserError for a setting that is no parameter, with a suggestion."""
+    fields = list(known)
+    for name in settings:
+        if name not in fields:
+            hint = did_you_mean(name, fields) or f" (known: {', '.join(fields)})"
+            raise UserError(f"{where}: no parameter {name!r}{hint}")
 
 
 def _convert(value: Any, kind: Any, where: str) -> Any:

@@ -36,7 +36,9 @@ class Outcome:
 
 def execute(demo: str, settings: Settings) -> Run:
     """Run a demo in this process. Raises UserError for wrong settings or a missing library."""
-    loaded = catalog.load(catalog.find(demo))
+    info = catalog.find(demo)
+    overrides.check_names(catalog.parameters(info), settings, demo)  # before torch is imported for nothing
+    loaded = catalog.load(info)
     params = overrides.make_params(loaded.Params, settings, demo)
     started = time.perf_counter()
     try:

@@ -34,7 +34,7 @@ def quiz(
     cluster: Annotated[str | None, typer.Option(help="Only this cluster.")] = None,
     new: Annotated[int, typer.Option(min=0, help="New cards a day, at most.")] = 10,
     limit: Annotated[int | None, typer.Option(min=1, help="Cards in this session, at most.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.1, help="Stop asking after this time.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop asking after this time.")] = None,
     lang: Annotated[str | None, typer.Option(metavar="en|zh|both", help="Language of the cards.")] = None,
     at_once: Annotated[bool, typer.Option("--at-once", help="Show all layers of an answer at once.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-# ruff: noqa: E402
+# ruff: noqa: E402, N803, N806, N812
 import math
 
 import pytest
@@ -55,9 +55,7 @@ def test_is_the_definition(T, D, causal, seed):
 def test_is_torchs_scaled_dot_product_attention(shape, causal):
     q, k, v, upstream = qkv(*shape, n=4)
     ours = output_and_gradients(lambda *x: attention(*x, causal=causal), q, k, v, upstream)
-    torchs = output_and_gradients(
-        lambda *x: F.scaled_dot_product_attention(*x, is_causal=causal), q, k, v, upstream
-    )
+    torchs = output_and_gradients(lambda *x: F.scaled_dot_product_attention(*x, is_causal=causal), q, k, v, upstream)
     for a, b in zip(ours, torchs, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -123,7 +121,9 @@ def test_bytes_kept_hold_the_table_and_the_kernel_does_not():
 
 
 def test_run_reports_what_a_bug_does():
-    right, leaky = (run(Params(seq_len=32, n_heads=2, head_dim=8, version=v)) for v in ("attention", "masked_after_softmax"))
+    right, leaky = (
+        run(Params(seq_len=32, n_heads=2, head_dim=8, version=v)) for v in ("attention", "masked_after_softmax")
+    )
     assert all(f.agrees for f in (*right.facts, *leaky.facts))
     assert right.fact("mismatches").measured == right.fact("changed_earlier_outputs").measured == 0
     assert leaky.fact("mismatches").measured > 0

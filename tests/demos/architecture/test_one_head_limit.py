@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from llmprep.demos.architecture.attention import attention
 from llmprep.demos.architecture.one_head_limit import (
-    C,
     D_MODEL,
+    C,
     Params,
     PositionalReader,
     T,
@@ -71,9 +71,14 @@ def test_trained_layers_reach_the_limit_and_not_more(n_heads, n_sources, seed):
 
 def test_thread_count_comes_back_even_after_an_error():
     before = torch.get_num_threads()
-    with pytest.raises(RuntimeError), one_thread():
-        assert torch.get_num_threads() == 1
-        raise RuntimeError
+
+    def fail():
+        with one_thread():
+            assert torch.get_num_threads() == 1
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert torch.get_num_threads() == before
 
 

@@ -1,4 +1,4 @@
-# ruff: noqa: E402
+# ruff: noqa: E402, N806
 import math
 from fractions import Fraction
 
