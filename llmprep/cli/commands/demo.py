@@ -63,53 +63,18 @@ def list_demos(
     if as_json:
         print(json.dumps([{"id": d.id, "question": d.question, "path": str(d.path)} for d in found], indent=1))
         return
-    from rich.text import Text
+    from llmprep.cli.render.demo import show_list
 
-    from llmprep.cli.render.text import console, hang, wrap
-
-    out = console()
-    folder = ""
-    for info in found:
-        cluster, name = info.id.split("/")
-        if cluster != folder:
-            out.print(Text(("\n" if folder else "") + cluster, "bold"))
-            folder = cluster
-        for row in hang(Text(f"  {name:<24} "), wrap(Text(info.question), out.width - 27)):
-            out.print(row)
+    show_list(found)
 
 
 def show(context: typer.Context, demo: DemoArgument) -> None:
     """Explain a demo without running it."""
-    from rich.text import Text
-
-    from llmprep.cli import words
-    from llmprep.cli.render.card import claim_lines
-    from llmprep.cli.render.demo import docstring
-    from llmprep.cli.render.text import console, wrap
+    from llmprep.cli.render.demo import show_lesson
     from llmprep.lab import catalog
 
     world: Context = context.obj
-    info = catalog.find(demo)
-    out = console()
-    for row in wrap(Text(info.question, "bold"), out.width):
-        out.print(row)
-    out.print()
-    for row in docstring(info.lesson, out.width):
-        out.print(row)
-    out.print()
-    for name, default in catalog.parameters(info).items():
-        out.print(Text(f"  --set {name}={default}"))
-    out.print()
-    bank, evidence = world.bank(), world.evidence()
-    for question in bank.questions():
-        claims = [c for c in question.claims if c.demo == info.id]
-        if claims:
-            out.print(Text(f"  {question.id}", "bold"))
-            for claim in claims:
-                for row in claim_lines(claim, evidence, world.lang, world.ui, out.width):
-                    out.print(row)
-    out.print()
-    out.print(Text("  " + words.say(world.ui, "read_it", path=info.path), "dim"))
+    show_lesson(catalog.find(demo), world.bank().questions(), world)
 
 
 def run(

@@ -40,7 +40,7 @@ def quiz(
 ) -> None:
     """Ask what is due."""
     from llmprep.cli.context import make_context
-    from llmprep.cli.quiz import Quiz
+    from llmprep.cli.render.quiz import Quiz
     from llmprep.study.session import Session
     from llmprep.study.today import pace, queue
 

@@ -56,7 +56,9 @@ def verify(
     if as_json:
         print(json.dumps(report.plain(), ensure_ascii=False, indent=1))
     else:
-        _show(report, full=bool(question))
+        from llmprep.cli.render.proof import show_report
+
+        show_report(report, full=bool(question))
     for problem in bank.problems():
         print(f"llmprep: {problem}", file=sys.stderr)
     if not report.ok or bank.problems():
@@ -79,37 +81,3 @@ class _progress:  # noqa: N801  (a context manager that reads as a function)
     def __exit__(self, *_: object) -> None:
         if self.on:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _show(report: object, *, full: bool) -> None:
-    from rich.text import Text
-
-    from llmprep.cli.render.text import console, hang, wrap
-    from llmprep.lab.verify import Report
-
-    assert isinstance(report, Report)
-    out = console()
-    marks = {"proved": ("✓", "green"), "cited": ("§", "dim"), "refuted": ("✗", "red bold"), "error": ("!", "red bold")}
-    for judged in report.judged:
-        status = judged.verdict.status
-        if status in ("proved", "cited") and not full:
-            continue
-        mark, style = marks[status]
-        asked = judged.asked
-        text = f"{asked.question}[{asked.index}] {status}"
-        if judged.verdict.reason:
-            text += f": {judged.verdict.reason}"
-        elif asked.claim.demo:
-            wrong = ", ".join(f"{k}={v}" for k, v in asked.claim.refuted_by.items())
-            got = ", ".join(f"{k} = {v:,}" for k, v in judged.verdict.measured.items())
-            refuting = ", ".join(f"{v:,}" for v in judged.verdict.refuting.values())
-            text += f": {got} ({asked.claim.demo}); with {wrong}: {refuting}"
-        elif asked.claim.cite:
-            text += f": {asked.claim.cite.source}, {asked.claim.cite.where}"
-        for row in hang(Text(f"{mark} ", style), wrap(Text(text), out.width - 2)):
-            out.print(row)
-    counts = ", ".join(f"{report.count(s)} {s}" for s in ("proved", "cited", "refuted", "error"))
-    ran = f"{report.runs} demo runs" if report.runs else "from stored evidence"
-    out.print(Text(f"{counts}  ({ran}, {report.seconds:.1f} s)", "bold"))
-    for path in report.written:
-        out.print(Text(f"wrote {path}", "dim"))

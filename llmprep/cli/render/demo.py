@@ -7,40 +7,44 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from llmprep.bank.types import Question
 from llmprep.cli import words
-from llmprep.cli.render.text import hang, line, prose, wrap
+from llmprep.cli.context import Context
+from llmprep.cli.render.card import claim_lines
+from llmprep.cli.render.text import console, hang, line, prose, wrap
+from llmprep.lab import catalog
 from llmprep.lab.catalog import DemoInfo
 from llmprep.lab.contract import Cell, Fact, Plot, Table
 from llmprep.lab.evidence import Run
 
 
 def show_result(
-    console: Console, info: DemoInfo, run: Run, ui: str, stored_versions: Mapping[str, str] | None = None
+    out: Console, info: DemoInfo, run: Run, ui: str, stored_versions: Mapping[str, str] | None = None
 ) -> None:
     """Everything that a run found, at the width of the terminal."""
-    width = console.width
+    width = out.width
     result = run.result
     rows = [Text(""), *hang(Text("  "), wrap(Text(info.question, "bold"), width - 2)), Text("")]
     rows += hang(Text("  → ", "bold"), wrap(line(result.takeaway.pick(ui)), width - 4))
     for row in rows:
-        console.print(row)
-    console.print()
-    console.print(facts_table(result.facts))
-    console.print()
-    console.print(data_table(result.table))
-    drawn = plot_lines(result.plot, width, ascii_only=console.options.ascii_only)
+        out.print(row)
+    out.print()
+    out.print(facts_table(result.facts))
+    out.print()
+    out.print(data_table(result.table))
+    drawn = plot_lines(result.plot, width, ascii_only=out.options.ascii_only)
     if drawn:
-        console.print()
+        out.print()
         for row in drawn:
-            console.print(row)
-    console.print()
+            out.print(row)
+    out.print()
     note = words.say(ui, "took", seconds=run.seconds)
     if stored_versions is not None:
         what = ", ".join(f"{k} {v}" for k, v in stored_versions.items()) or "Python"
         note = words.say(ui, "stored", versions=what)
     note += " · " + words.say(ui, "read_it", path=info.path)
     for row in wrap(Text(note, "dim"), width - 2):
-        console.print(Text("  ") + row)
+        out.print(Text("  ") + row)
 
 
 def _grid() -> RichTable:
@@ -173,6 +177,30 @@ def _ticks(plotext: object, plot: Plot) -> None:
         getattr(plotext, f"{axis}ticks")(ticks, labels)
 
 
-def docstring(text: str, width: int) -> list[Text]:
-    """The lesson of a demo as prose."""
-    return [Text("  ") + row for row in prose(text, width - 4)]
+def show_list(demos: Iterable[DemoInfo]) -> None:
+    """Every demo with its question, by cluster."""
+    out = console()
+    folder = ""
+    for info in demos:
+        cluster, name = info.id.split("/")
+        if cluster != folder:
+            out.print(Text(("\n" if folder else "") + cluster, "bold"))
+            folder = cluster
+        for row in hang(Text(f"  {name:<24} "), wrap(Text(info.question), out.width - 27)):
+            out.print(row)
+
+
+def show_lesson(info: DemoInfo, questions: Iterable[Question], world: Context) -> None:
+    """The docstring of a demo, its parameters, and the claims that it settles."""
+    out = console()
+    evidence = world.evidence()
+    rows = [*wrap(Text(info.question, "bold"), out.width), Text("")]
+    rows += [Text("  ") + row for row in prose(info.lesson, out.width - 4)]
+    rows += [Text(""), *(Text(f"  --set {name}={default}") for name, default in catalog.parameters(info).items())]
+    for question in questions:
+        claims = [c for c in question.claims if c.demo == info.id]
+        rows += [Text(""), Text(f"  {question.id}", "bold")] if claims else []
+        rows += [row for c in claims for row in claim_lines(c, evidence, world.lang, world.ui, out.width)]
+    rows += [Text(""), Text("  " + words.say(world.ui, "read_it", path=info.path), "dim")]
+    for row in rows:
+        out.print(row)
