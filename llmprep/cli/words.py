@@ -119,7 +119,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "worth": ("worth reading again: {id}", "值得再读一遍：{id}"),
     "try_demo": ("and its demo: llmprep demo run {demo}", "以及它的 demo：llmprep demo run {demo}"),
     "caught_up": ("Nothing is due. You are caught up.", "没有到期的卡片，全部完成。"),
-    "next_due": ("Next: {n} on {day}.", "下次：{day}，{n} 张。"),
+    "next_due": ("Next: {n} on {day}.", "下次：{day}，{n}。"),
     "more_new": ("More new ones: llmprep quiz --new {n}", "想学新题：llmprep quiz --new {n}"),
     "practise_one": ("Practise any card: llmprep quiz {id}", "练习任意一题：llmprep quiz {id}"),
     "no_questions": ("no questions here", "这里没有题目"),

@@ -1,6 +1,7 @@
 """The numbers of a card: one to predict, and drills with fresh ones, both settled by stored evidence."""
 
 import random
+import re
 from dataclasses import dataclass
 
 from llmprep.bank.types import Drill, Question
@@ -12,13 +13,14 @@ from llmprep.lab.evidence import Evidence, Run
 
 @dataclass(frozen=True)
 class Prediction:
-    """A claim with one number hidden, and the measurement that settles it."""
+    """A claim with one number hidden, and the measurement that settles it; `percent` where the sentence says so."""
 
     claim: Claim
     index: int
     name: str
     measured: Number
     run: Run
+    percent: bool
 
 
 def prediction(question: Question, evidence: Evidence) -> Prediction | None:
@@ -32,7 +34,8 @@ def prediction(question: Question, evidence: Evidence) -> Prediction | None:
         checked = [e.fact for e in claim.expect]
         names = [n for n in placeholders(claim.says.en or claim.says.zh) if n in checked]
         if names:
-            return Prediction(claim, index, names[0], run.facts[names[0]].measured, run)
+            percent = bool(re.search(rf"\{{{names[0]}:[^}}]*%\}}", claim.says.en or claim.says.zh))
+            return Prediction(claim, index, names[0], run.facts[names[0]].measured, run, percent)
     return None
 
 
