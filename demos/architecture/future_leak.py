@@ -80,7 +80,7 @@ def run(p: Params) -> Result:
         takeaway=Text(
             en=f"On random tokens of {entropy:.2f} nats each, a model trained {mask_en} reaches a loss of {loss:.2f}; "
             f"when it generates, its loss is {generating:.2f} (seed {p.seed}).",
-            zh=f"随机 token 的熵是每个 {entropy:.2f} nats，{mask_zh}时 loss 训练到 {loss:.2f}；真正逐步生成时，"
+            zh=f"随机 token 的熵是每个 token {entropy:.2f} nats，{mask_zh}时 loss 训练到 {loss:.2f}；真正逐步生成时，"
             f"同一个模型的 loss 是 {generating:.2f}（seed = {p.seed}）。",
         ),
         facts=facts,

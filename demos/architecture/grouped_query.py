@@ -130,8 +130,8 @@ def run(p: Params) -> Result:
         takeaway=Text(
             en=f"{H} query heads on {G} KV heads: a cache {H // G}× smaller, {share:.1%} of the attention parameters, "
             f"as many attention FLOPs, and {directions} of {d} key directions.",
-            zh=f"{H} 个 query head 共用 {G} 个 KV head：缓存缩小到 1/{H // G}，注意力参数为原来的 {share:.1%}，"
-            f"注意力 FLOPs 不变，key 的方向从 {d} 个减到 {directions} 个。",
+            zh=f"{H} 个 query head 共用 {G} 个 KV head：缓存降到 1/{H // G}，注意力参数为原来的 {share:.1%}，"
+            f"注意力 FLOPs 不变，key 能用的方向从 {d} 个降到 {directions} 个。",
         ),
         facts=facts,
         table=Table((*columns, f"KV heads per GPU, {p.tensor_parallel} GPUs"), rows),

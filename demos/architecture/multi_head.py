@@ -105,6 +105,7 @@ class Params:
 def run(p: Params) -> Result:
     head_dim = p.head_dim or p.d_model // p.n_heads
     parameters = count_parameters(p.d_model, p.n_heads, p.n_kv_heads, head_dim)
+    one_head = count_parameters(p.d_model, 1, 1, p.d_model)
 
     # The algebra does not depend on the width, so it is checked on a layer with the same heads, 4·n_heads wide.
     width, tokens = 4 * p.n_heads, 6
@@ -123,7 +124,8 @@ def run(p: Params) -> Result:
 
     facts = [
         Fact("parameters", "", parameters, formula_parameters(p.d_model, p.n_heads, p.n_kv_heads, head_dim)),
-        Fact("parameters_over_mha", "×", parameters / count_parameters(p.d_model, 1, 1, p.d_model)),
+        Fact("one_head_parameters", "", one_head, 4 * p.d_model**2),  # of d_model channels: the same as MHA
+        Fact("parameters_over_mha", "×", parameters / one_head),
         Fact("sum_mismatches", "outputs", int((difference > 1e-10).sum()), predicted=0),
         Fact("channels_read_share", "", read / width, 1 if p.reads == "all" else 1 / p.n_kv_heads),
         Fact("rank_share_of_one_head", "", rank / width, min(1, small_head_dim / width)),

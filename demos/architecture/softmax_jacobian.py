@@ -72,6 +72,7 @@ class Params:
     subtract_max: bool = True  # in the hand-written softmax
     top_score: float = 100.0  # largest score that the hand-written softmax is given
     dtype: Literal["float64", "float32", "bfloat16", "float16"] = "float32"  # of the hand-written softmax
+    by_hand: bool = False  # weigh what the hand-written softmax keeps for the backward pass, not torch's
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -79,6 +80,8 @@ class Params:
             raise ValueError("n_keys must be between 2 and 512: the Jacobian is really built")
         if not 1 <= self.top_score <= 1000:
             raise ValueError("top_score must be between 1 and 1,000")
+        if self.by_hand and self.activation != "softmax":
+            raise ValueError("activation must be softmax where it is written by hand")
 
 
 def run(p: Params) -> Result:
@@ -101,7 +104,8 @@ def run(p: Params) -> Result:
     big = torch.linspace(0, p.top_score, n).to(dtype)
     broken = int((~(safe_softmax if p.subtract_max else naive_softmax)(big).isfinite()).sum())
     limit, log_max = overflow_score(dtype), math.log(torch.finfo(dtype).max)
-    kept, full = bytes_kept(activation, z.to(dtype)), jacobian.to(dtype).nbytes
+    kept = bytes_kept(safe_softmax if p.by_hand else activation, z.to(dtype))
+    full = jacobian.to(dtype).nbytes
 
     facts = [
         Fact("rank", "", rank, n - 1 if is_softmax else n),
@@ -111,7 +115,7 @@ def run(p: Params) -> Result:
         Fact("weights_changed_by_shift", "weights", shifted, 0 if is_softmax else None),
         Fact("overflow_score", "", limit, log_max, rtol=2 * torch.finfo(dtype).eps),
         Fact("broken_weights", "weights", broken, 0 if p.subtract_max else None),
-        Fact("kept_bytes", "B", kept, n * dtype.itemsize),
+        Fact("kept_bytes", "B", kept, None if p.by_hand else n * dtype.itemsize),
         Fact("jacobian_bytes", "B", full, n * n * dtype.itemsize),
     ]
     rows = [

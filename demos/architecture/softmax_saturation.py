@@ -60,6 +60,7 @@ class Params:
     head_dim: int = 512  # d_k
     n_keys: int = 64  # tokens in a sequence
     scale: Literal["none", "sqrt", "linear"] = "sqrt"  # divide by 1, √d_k or d_k
+    saturated_above: float = 0.99  # weight on one key above which a query counts as saturated
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -67,16 +68,20 @@ class Params:
             raise ValueError("head_dim must be between 4 and 1,024")
         if not 2 <= self.n_keys <= 1024 or TOKENS % self.n_keys:
             raise ValueError("n_keys must be a power of two between 2 and 1,024")
+        if not 0.5 <= self.saturated_above < 1:
+            raise ValueError("saturated_above must be at least 0.5 and below 1")
 
 
-def measure(q: Tensor, k: Tensor, v: Tensor, upstream: Tensor, divide_by: float) -> tuple[dict[str, float], Tensor]:
+def measure(
+    q: Tensor, k: Tensor, v: Tensor, upstream: Tensor, divide_by: float, saturated_above: float
+) -> tuple[dict[str, float], Tensor]:
     """What one scale does to scores, weights and gradients; and the gradient norms themselves, sorted."""
     scores, weights, _ = attend(q, k, v, divide_by)
     norms = gradient_norm_per_query(q, k, v, divide_by, upstream).sort().values
     p10, p50, p90 = (norms[int(len(norms) * share)].item() for share in (0.1, 0.5, 0.9))
     return {
         "score_std": scores.std().item(),
-        "saturated_share": (weights.amax(dim=-1) > 0.99).double().mean().item(),
+        "saturated_share": (weights.amax(dim=-1) > saturated_above).double().mean().item(),
         "jacobian_trace": (1 - weights.square().sum(dim=-1)).mean().item(),  # Σ p(1 − p), the trace of diag(p) − ppᵀ
         "softmax_perplexity": perplexity(weights).mean().item(),
         "grad_median": p50,
@@ -91,7 +96,7 @@ def run(p: Params) -> Result:
     generator = torch.Generator().manual_seed(p.seed)
     q, k, v, upstream = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(4))
     names = {"none": "1", "sqrt": "√d_k", "linear": "d_k"}
-    measured = {scale: measure(q, k, v, upstream, divisor(scale, p.head_dim)) for scale in names}
+    measured = {scale: measure(q, k, v, upstream, divisor(scale, p.head_dim), p.saturated_above) for scale in names}
     found, _ = measured[p.scale]
     predicted = formula_score_std(p.scale, p.head_dim)
 
@@ -104,10 +109,10 @@ def run(p: Params) -> Result:
     return Result(
         takeaway=Text(
             en=f"d_k = {p.head_dim}, scores divided by {names[p.scale]}: standard deviation {found['score_std']:.2f}; "
-            f"{saturated} of the queries put over 99% of their weight on one of {p.n_keys} keys, and the tenth of the "
-            f"queries with the largest gradient owns {top_share} of the squared gradient.",
+            f"{saturated} of the queries put over {p.saturated_above:.0%} of their weight on one of {p.n_keys} keys, "
+            f"and the tenth of the queries with the largest gradient owns {top_share} of the squared gradient.",
             zh=f"d_k = {p.head_dim}，分数除以 {names[p.scale]}：标准差为 {found['score_std']:.2f}；"
-            f"面对 {p.n_keys} 个 key，{saturated} 的 query 把 99% 以上的权重压在其中一个上；"
+            f"面对 {p.n_keys} 个 key，{saturated} 的 query 把 {p.saturated_above:.0%} 以上的权重压在其中一个上；"
             f"梯度最大的那十分之一 query 占梯度平方和的 {top_share}。",
         ),
         facts=[

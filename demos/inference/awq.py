@@ -114,7 +114,7 @@ def run(p: Params) -> Result:
             en=f"Scales found from the {p.scale_by} (α = {found['alpha']:g}) take the output error of {p.bits}-bit "
             f"weights from {found['rtn']:.3f} to {found['awq']:.3f}; GPTQ reaches {found['gptq']:.3f}, and both "
             f"together {found['both']:.3f}.",
-            zh=f"按{'激活' if p.scale_by == 'activations' else '权重'}搜索缩放系数（α = {found['alpha']:g}），"
+            zh=f"按{'激活值' if p.scale_by == 'activations' else '权重'}搜索缩放系数（α = {found['alpha']:g}），"
             f"{p.bits} bit 权重的输出误差从 {found['rtn']:.3f} 变为 {found['awq']:.3f}；GPTQ 为 {found['gptq']:.3f}，"
             f"两者叠加为 {found['both']:.3f}。",
         ),

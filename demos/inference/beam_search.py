@@ -114,7 +114,7 @@ def run(p: Params) -> Result:
         takeaway=Text(
             en=f"Width {width} finds the most likely of all sequences in {found[width]:.0%} of {p.n_models} random "
             f"models, greedy decoding in {found[1]:.0%}; in {worse[width]:.0%} the beam does worse than greedy.",
-            zh=f"在 {p.n_models} 个随机模型中，束宽 {width} 有 {found[width]:.0%} 找到概率最大的序列，"
+            zh=f"在 {p.n_models} 个随机模型中，束宽 {width} 在 {found[width]:.0%} 的模型上找到概率最大的序列，"
             f"贪心解码为 {found[1]:.0%}；另有 {worse[width]:.0%} 的情况束搜索反而不如贪心。",
         ),
         facts=facts,

@@ -117,8 +117,8 @@ def run(p: Params) -> Result:
         takeaway=Text(
             en=f"{n} samples of a {P}-token prompt take {used} blocks of {B} instead of {alone} ({copies} copied); "
             f"a sequence leaves at most {max(waste)} slots empty, {sum(waste) / len(waste):.1f} on average.",
-            zh=f"同一个 {P} token 的 prompt 采样 {n} 次，占 {used} 个块（块大小 {B}）而不是 {alone} 个，"
-            f"写时复制 {copies} 个；每条序列最多空 {max(waste)} 个槽位，平均 {sum(waste) / len(waste):.1f} 个。",
+            zh=f"同一个 {P} token 的 prompt 采样 {n} 次，共享后占 {used} 个块（块大小 {B}），不共享要 {alone} 个；"
+            f"写时复制了 {copies} 个块；每条序列最多空 {max(waste)} 个槽位，平均 {sum(waste) / len(waste):.1f} 个。",
         ),
         facts=[
             Fact("worst_waste", "slots", max(waste), predicted=B - 1),

@@ -137,7 +137,7 @@ def run(p: Params) -> Result:
             en=f"A {p.format} file of {p.model} has {n_bytes:,} bytes of tensors, {bits:.3f} bits per weight, where "
             f"the format alone has {nominal:g}: the type is chosen tensor by tensor.",
             zh=f"{p.model} 的 {p.format} 文件中张量共 {n_bytes:,} 字节，平均每个权重 {bits:.3f} bit，而格式本身是 "
-            f"{nominal:g} bit：类型是逐个张量选的。",
+            f"{nominal:g} bit，因为类型是逐张量选的。",
         ),
         facts=facts,
         table=Table(("type", "tensors", "weights", "size (B)"), rows),

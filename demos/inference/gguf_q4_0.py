@@ -135,7 +135,7 @@ def run(p: Params) -> Result:
         takeaway=Text(
             en=f"A {p.format} block holds {BLOCK} weights in {n_bytes // p.n_blocks} bytes, {bits:g} bits per weight, "
             f"with an RMS error of {error:.2%} of their standard deviation.",
-            zh=f"一个 {p.format} block 用 {n_bytes // p.n_blocks} 字节存 {BLOCK} 个权重，每个权重 {bits:g} bit，"
+            zh=f"一个 {p.format} 块用 {n_bytes // p.n_blocks} 字节存 {BLOCK} 个权重，每个权重 {bits:g} bit，"
             f"均方根误差为权重标准差的 {error:.2%}。",
         ),
         facts=facts,

@@ -136,7 +136,7 @@ def run(p: Params) -> Result:
             en=f"{method} keeps {sizes} tokens of a peaked, a medium and a flat distribution; without a cut "
             f"{hit:.0%} of {p.n_tokens}-token texts touch the tail of the medium one.",
             zh=f"{method}：在尖锐、中等、平坦三种分布上分别保留 {sizes} 个 token；若不截断，"
-            f"长 {p.n_tokens} 个 token 的文本有 {hit:.0%} 会落入中等分布的尾部。",
+            f"长 {p.n_tokens} 个 token 的文本有 {hit:.0%} 在中等分布上至少有一次落入尾部。",
         ),
         facts=facts,
         table=Table(

@@ -144,7 +144,7 @@ def run(p: Params) -> Result:
             en=f"{p.n_keys:,} scores in blocks of {p.block}: {one_pass:.0f} read per score instead of {safe:.0f}, "
             f"{raised / p.n_rows:.1f} of {n_blocks} blocks raise the maximum, {mismatches} results differ.",
             zh=f"{p.n_keys:,} 个分数，每块 {p.block} 个：每个分数只读 {one_pass:.0f} 次，而不是 {safe:.0f} 次；"
-            f"{n_blocks} 块中平均 {raised / p.n_rows:.1f} 块抬高最大值；{mismatches} 个结果不一致。",
+            f"{n_blocks} 块里平均有 {raised / p.n_rows:.1f} 块抬高了最大值；{mismatches} 个结果不一致。",
         ),
         facts=facts,
         table=Table(

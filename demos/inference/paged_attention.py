@@ -87,8 +87,7 @@ def run(p: Params) -> Result:
         takeaway=Text(
             en=f"Read through their block tables, with {gaps} jumps in memory, {n - wrong} of {n} samples get the "
             f"attention that a contiguous cache gives.",
-            zh=f"通过 block table 读取（物理地址跳转 {gaps} 次），{n} 个样本中有 {n - wrong} 个与连续缓存的"
-            f"注意力结果一致。",
+            zh=f"通过块表读取（物理地址跳转 {gaps} 次），{n} 个样本中有 {n - wrong} 个与连续缓存的注意力结果一致。",
         ),
         facts=[
             # without copy-on-write the last writer of the shared block wins

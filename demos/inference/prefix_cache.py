@@ -141,8 +141,8 @@ def run(p: Params) -> Result:
         takeaway=Text(
             en=f"{p.conversations} conversations of {p.turns} turns, blocks of {p.block_size}: {hit_rate:.1%} of the "
             f"prompt tokens come from the cache, prefill shrinks {served.prompt / served.computed:.1f}×.",
-            zh=f"{p.conversations} 个对话、各 {p.turns} 轮，block 为 {p.block_size}：{hit_rate:.1%} 的 prompt token "
-            f"命中缓存，prefill 减少到 1/{served.prompt / served.computed:.1f}。",
+            zh=f"{p.conversations} 个对话、各 {p.turns} 轮，块大小 {p.block_size}：{hit_rate:.1%} 的 prompt token "
+            f"命中缓存，prefill 降到 1/{served.prompt / served.computed:.1f}。",
         ),
         facts=facts,
         table=Table(

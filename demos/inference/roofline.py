@@ -185,8 +185,8 @@ def run(p: Params) -> Result:
         takeaway=Text(
             en=f"{p.phase} of {p.model} on {p.hardware}, batch {p.batch:,}: {step.intensity:,.1f} FLOP/B, ridge "
             f"{ridge:.0f}: {bound[step.intensity < ridge].en} caps it at {tokens_per_s:,.0f} tokens/s.",
-            zh=f"{p.hardware} 上 {p.model} 的 {p.phase}，batch 为 {p.batch:,}：强度 {step.intensity:,.1f} FLOP/B，"
-            f"拐点 {ridge:.0f}，上限 {tokens_per_s:,.0f} token/s，由{bound[step.intensity < ridge].zh}决定。",
+            zh=f"{p.hardware} 上 {p.model} 的 {p.phase}，batch 为 {p.batch:,}：算术强度 {step.intensity:,.1f} FLOP/B，"
+            f"拐点 {ridge:.0f}，上限 {tokens_per_s:,.0f} token/s，瓶颈在{bound[step.intensity < ridge].zh}。",
         ),
         facts=facts,
         table=Table(("kernel, all layers", "GFLOP", "GB", "FLOP/B", "bound by"), rows),

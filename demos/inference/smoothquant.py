@@ -125,7 +125,7 @@ def run(p: Params) -> Result:
         takeaway=Text(
             en=f"With outliers of {p.outlier_gain:g}, an ordinary channel has {levels:.0f} of 255 levels and W8A8 "
             f"loses {plain:.1%} of the signal; a step per token still loses {per_token:.1%}, smoothing {smooth:.1%}.",
-            zh=f"离群通道幅度为 {p.outlier_gain:g} 时，普通通道在 255 个 level 里只用到 {levels:.0f} 个，W8A8 的误差为"
+            zh=f"离群通道幅度为 {p.outlier_gain:g} 时，普通通道在 255 个量化等级里只用到 {levels:.0f} 个，W8A8 的误差为"
             f"信号的 {plain:.1%}；改成逐 token 缩放仍有 {per_token:.1%}，平滑之后为 {smooth:.1%}。",
         ),
         facts=facts,

@@ -96,8 +96,8 @@ def run(p: Params) -> Result:
         takeaway=Text(
             en=f"{p.model} on {p.hardware}, α = {p.acceptance:g}, γ = {p.gamma}: {speedup(1):.2f}× for one sequence, "
             f"{speedup(p.batch):.2f}× at batch {p.batch}, {slower_en}.",
-            zh=f"{p.model} 在 {p.hardware} 上，α = {p.acceptance:g}、γ = {p.gamma}：单条序列加速 {speedup(1):.2f} 倍，"
-            f"batch {p.batch} 时 {speedup(p.batch):.2f} 倍，{slower_zh}。",
+            zh=f"{p.model} 在 {p.hardware} 上，α = {p.acceptance:g}、γ = {p.gamma}：单条序列的加速比为 "
+            f"{speedup(1):.2f}，batch 为 {p.batch} 时为 {speedup(p.batch):.2f}，{slower_zh}。",
         ),
         facts=facts,
         table=Table(("batch (sequences)", "speed-up (×)"), [(b, speedup(b)) for b in batches]),

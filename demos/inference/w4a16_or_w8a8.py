@@ -127,7 +127,7 @@ def run(p: Params) -> Result:
             en=f"At {where}, W8A8 overtakes W4A16 from {first} tokens per step on; at {p.n_tokens:,} the layer runs "
             f"{speedup['W4A16']:.2g}× (W4A16) and {speedup['W8A8']:.2g}× (W8A8) as fast as in 16 bits.",
             zh=f"峰值与带宽为 {where} 时，每步达到 {first} 个 token，W8A8 就比 W4A16 快；每步 {p.n_tokens:,} 个 token "
-            f"时，相对 16 bit 的加速比为 {speedup['W4A16']:.2g} 倍（W4A16）和 {speedup['W8A8']:.2g} 倍（W8A8）。",
+            f"时，相对 16 bit 的加速比为 {speedup['W4A16']:.2g}（W4A16）和 {speedup['W8A8']:.2g}（W8A8）。",
         ),
         facts=facts,
         table=Table(("tokens per step", *(f"{scheme} (µs)" for scheme in schemes)), rows),

@@ -137,8 +137,8 @@ def run(p: Params) -> Result:
             f"{outputs.numel():,} outputs differ from the base at the start, {loss_left:.2%} of the loss is left after "
             f"{p.steps} steps, and {int(off.sum())} outputs change when the adapter is merged.",
             zh=f"可训练参数 {trainable:,} 个，冻结 {frozen:,} 个；{outputs.numel():,} 个输出里，初始时有 "
-            f"{start_mismatches} 个与基座不同；训练 {p.steps} 步后损失剩 {loss_left:.2%}；"
-            f"合并权重后有 {int(off.sum())} 个发生变化。",
+            f"{start_mismatches} 个与基座不同；训练 {p.steps} 步后 loss 降到初始的 {loss_left:.2%}；"
+            f"合并权重后有 {int(off.sum())} 个输出发生变化。",
         ),
         facts=facts,
         table=Table(("rank", "trainable beside 4096 × 4096", "reduction (×)"), rows),

@@ -102,7 +102,7 @@ def run(p: Params) -> Result:
             en=f"LoRA of rank {p.rank} leaves {residual:.1%} of a {p.update} update unlearned; the best matrix of that "
             f"rank leaves {bound:.1%}.",
             zh=f"用 rank {p.rank} 的 LoRA 去学 {p.update} 型更新，训练后仍有 {residual:.1%} 学不到；"
-            f"同秩的最优矩阵也要剩下 {bound:.1%}。",
+            f"同秩的最优逼近也会剩下 {bound:.1%}。",
         ),
         facts=facts,
         table=Table(("rank", "A and B (% of the matrix)", "unlearned (%)", "least possible (%)"), rows),

@@ -158,7 +158,7 @@ def run(p: Params) -> Result:
             en=f"In blocks of {p.block_size} a weight takes {bits:.3f} bits, {bits - 4:.3f} of them for scales; a "
             f"training step dequantises each layer {times}×, and computes no gradient for the 4-bit weights.",
             zh=f"块大小 {p.block_size} 时每个权重实占 {bits:.3f} bit，其中 {bits - 4:.3f} bit 是 scale；"
-            f"一步训练把每一层反量化 {times} 次，4-bit 权重本身不求梯度。",
+            f"一步训练把每一层反量化 {times} 次，4 bit 权重本身不求梯度。",
         ),
         facts=facts,
         table=Table(("block size", "bits per weight, FP32 scales", "with double quantisation"), rows),

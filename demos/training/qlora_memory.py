@@ -124,7 +124,7 @@ def run(p: Params) -> Result:
             en=f"{p.model} with {p.recipe} holds {frozen:.1f} GB frozen and {trained:.1f} GB for what is trained, "
             f"before activations; full fine-tuning at {per_trained:.0f} B per parameter holds {totals['full']:.0f} GB.",
             zh=f"{p.model} 用 {p.recipe}：冻结部分 {frozen:.1f} GB，可训练部分 {trained:.1f} GB，均不含激活值；"
-            f"全量微调每个参数 {per_trained:.0f} B，共 {totals['full']:.0f} GB。",
+            f"全参微调每个参数 {per_trained:.0f} B，共 {totals['full']:.0f} GB。",
         ),
         facts=facts,
         table=Table(("recipe", "frozen (GB)", "trained: weights, gradients, Adam (GB)", "together (GB)"), rows),

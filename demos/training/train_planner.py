@@ -145,7 +145,7 @@ def run(p: Params) -> Result:
             en=f"{p.model}, ZeRO-{p.stage}, recompute={p.recompute}: "
             f"{f'fits on {answer} or more' if answer else f'does not fit on {MOST_CARDS:,}'} {p.card} cards; on "
             f"{p.cards} of them {p.tokens_billion:g}B tokens take {days:.1f} days at an MFU of {p.mfu:.0%}.",
-            zh=f"{p.model}，ZeRO-{p.stage}，recompute={p.recompute}："
+            zh=f"{p.model}，ZeRO-{p.stage}，重计算策略 {p.recompute}："
             f"{f'至少 {answer} 张 {p.card} 放得下' if answer else f'{MOST_CARDS:,} 张 {p.card} 也放不下'}；"
             f"用 {p.cards} 张、MFU {p.mfu:.0%} 训练 {p.tokens_billion:g}B token 需要 {days:.1f} 天。",
         ),

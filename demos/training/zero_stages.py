@@ -183,8 +183,9 @@ def run(p: Params) -> Result:
         takeaway=Text(
             en=f"{p.params_billion:g}B parameters on {n} ranks at stage {p.stage}: {gb} GB of states a rank (stage 0: "
             f"{each[0] * p.params_billion:.1f}), {ratio}× its traffic; {differ} of {total:,} trained weights differ.",
-            zh=f"{p.params_billion:g}B 参数、{n} 张卡、stage {p.stage}：每卡模型状态 {gb} GB（stage 0 为 "
-            f"{each[0] * p.params_billion:.1f} GB），通信量是其 {ratio} 倍；{total:,} 个权重中 {differ} 个不同。",
+            zh=f"{p.params_billion:g}B 参数、{n} 张卡、Stage {p.stage}：每卡模型状态 {gb} GB（Stage 0 为 "
+            f"{each[0] * p.params_billion:.1f} GB），通信量是 Stage 0 的 {ratio} 倍；"
+            f"{total:,} 个权重中 {differ} 个不同。",
         ),
         facts=facts,
         table=Table(("", "states (B/param)", "states (GB)", "sent (elements/param)"), rows),

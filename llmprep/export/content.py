@@ -53,7 +53,7 @@ def proofs(question: Question, evidence: Evidence, lang: str) -> list[Proof]:
     for claim in question.claims:
         template = claim.says.pick(lang)
         if claim.cite:
-            note = f"{label('cited', lang)}: {claim.cite.source}, {claim.cite.where}"
+            note = f"{label('cited', lang)}{'：' if lang == 'zh' else ': '}{claim.cite.source}, {claim.cite.where}"
             out.append(Proof("cited", fill(template, claim.cite.values), note))
             continue
         try:

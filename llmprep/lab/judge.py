@@ -45,22 +45,28 @@ def judge(claim: Claim, measure: Measure) -> Verdict:
 
     for fact in facts.values():
         if not fact.agrees:
-            reason = (
-                f"the demo disagrees with its own formula: {fact.name} is {fact.measured}, predicted {fact.predicted}"
-            )
+            reason = f"the demo disagrees with its own formula: {fact.name} is {fact.measured!r}, predicted {fact.predicted!r}"
             return Verdict("refuted", reason, measured, refuting)
     for expectation in claim.expect:
         got = measured[expectation.fact]
         if not expectation.holds(got):
             return Verdict(
-                "refuted", f"said {expectation}, measured {got:,}{_distance(expectation, got)}", measured, refuting
+                "refuted",
+                f"said {expectation}, measured {number(got)}{_distance(expectation, got)}",
+                measured,
+                refuting,
             )
     for expectation in claim.expect:
         got = refuting[expectation.fact]
         if expectation.holds(got):
-            reason = f"the check cannot fail: {expectation} also holds under {_show(claim.refuted_by)} ({got:,})"
+            reason = f"the check cannot fail: {expectation} also holds under {_show(claim.refuted_by)} ({number(got)})"
             return Verdict("refuted", reason, measured, refuting)
     return Verdict("proved", "", measured, refuting)
+
+
+def number(value: Number) -> str:
+    """A measured number in a sentence: integers in full, others to six digits."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
 
 
 def _need(facts: dict[str, Fact], name: str, claim: Claim) -> Number:

@@ -28,7 +28,7 @@ def test_every_data_file_ships():
         ("llmprep", ROOT / "llmprep"),
     ):
         shipped = {p for pattern in patterns[package] for p in folder.glob(pattern)}
-        files = {p for p in folder.glob("**/*" if package in ("llmprep.questions", "llmprep.data") else "*")}
+        files = folder.glob("**/*" if package in ("llmprep.questions", "llmprep.data") else "*")
         files = {p for p in files if p.is_file() and p.suffix != ".py" and "__pycache__" not in p.parts}
         assert files - shipped == set(), package
 

@@ -119,7 +119,7 @@ def claim_lines(claim: Claim, stored: Evidence, lang: str, ui: str, width: int) 
     mark, values = "✓", None
     if claim.cite:
         mark, values = "§", dict(claim.cite.values)
-        note = f"{words.say(ui, 'cited')}: {claim.cite.source}, {claim.cite.where}"
+        note = f"{words.say(ui, 'cited')}{'：' if ui == 'zh' else ': '}{claim.cite.source}, {claim.cite.where}"
     else:
         note = words.pick(words.KINDS.get(claim.kind, (claim.kind, claim.kind)), ui)
         try:

@@ -3,6 +3,7 @@
 from rich.text import Text
 
 from llmprep.cli.render.text import console, hang, wrap
+from llmprep.lab.judge import number
 from llmprep.lab.verify import Report
 
 MARKS = {"proved": ("✓", "green"), "cited": ("§", "dim"), "refuted": ("✗", "red bold"), "error": ("!", "red bold")}
@@ -22,8 +23,8 @@ def show_report(report: Report, *, full: bool) -> None:
             text += f": {judged.verdict.reason}"
         elif asked.claim.demo:
             wrong = ", ".join(f"{k}={v}" for k, v in asked.claim.refuted_by.items())
-            got = ", ".join(f"{k} = {v:,}" for k, v in judged.verdict.measured.items())
-            refuting = ", ".join(f"{v:,}" for v in judged.verdict.refuting.values())
+            got = ", ".join(f"{k} = {number(v)}" for k, v in judged.verdict.measured.items())
+            refuting = ", ".join(number(v) for v in judged.verdict.refuting.values())
             text += f": {got} ({asked.claim.demo}); with {wrong}: {refuting}"
         elif asked.claim.cite:
             text += f": {asked.claim.cite.source}, {asked.claim.cite.where}"
