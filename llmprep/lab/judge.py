@@ -45,8 +45,8 @@ def judge(claim: Claim, measure: Measure) -> Verdict:
 
     for fact in facts.values():
         if not fact.agrees:
-            reason = f"the demo disagrees with its own formula: {fact.name} is {fact.measured!r}, predicted {fact.predicted!r}"
-            return Verdict("refuted", reason, measured, refuting)
+            off = f"{fact.name} is {fact.measured!r}, predicted {fact.predicted!r}"
+            return Verdict("refuted", f"the demo disagrees with its own formula: {off}", measured, refuting)
     for expectation in claim.expect:
         got = measured[expectation.fact]
         if not expectation.holds(got):

@@ -135,8 +135,8 @@ def test_predict_hint_drill_skip_and_help(terminal, log_path):
     quiz.wait("You said 262,144, measured 131,072 (2×)")
     quiz.send("n")
     quiz.wait("your number (")
-    quiz.send("1\r")
-    quiz.wait("you said 1")
+    quiz.send("-1\r")  # wrong whatever is drawn
+    quiz.wait("you said -1")
     quiz.send("s")
     quiz.wait("What is alpha?")
     assert answers(log_path) == []

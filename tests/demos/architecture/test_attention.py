@@ -78,7 +78,7 @@ def test_every_bug_is_caught_in_values_and_gradients(bug):
 def test_later_tokens_change_nothing_before_them(T, t, seed):
     q, k, v = qkv(1, 1, T, 4, seed=seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(10_000 + seed)  # or the new tokens may be the old ones
         assert changed_earlier_outputs(attention, q, k, v, min(t, T - 1)) == 0
         assert changed_earlier_outputs(masked_after_softmax, q, k, v, min(t, T - 1)) > 0
 
