@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small tensors, and the cores belong to pytest's workers
+
 import pytest
 
 from llmprep import content

@@ -1,21 +1,22 @@
 """Light Markdown as questions use it: paragraphs, lists, code blocks; bold and code inside a line."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 _WIDE = re.compile(r"[\u2e80-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef“”‘’…—]")
 _CJK_PUNCTUATION = re.compile(r"[\u3000-\u303f\uff00-\uff0f\uff1a-\uff20“”‘’…—]")
-_ITEM = re.compile(r"\s*(?:[-*]|\d+\.)\s+")
+_ITEM = re.compile(r"\s*([-*]|\d+\.)\s+")
 _INLINE = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A paragraph, a list item or a code block; `text` has no line breaks except in code."""
+    """A paragraph, a list item with its marker ("-", "2.") or a code block; only code has line breaks."""
 
     kind: Literal["paragraph", "item", "code"]
     text: str
+    marker: str = ""
 
 
 class Span(NamedTuple):
@@ -42,10 +43,10 @@ def blocks(text: str) -> list[Block]:
         elif not line.strip():
             open_kind = ""
         elif item := _ITEM.match(line):
-            out.append(Block("item", line[item.end() :].strip()))
+            out.append(Block("item", line[item.end() :].strip(), item[1].replace("*", "-")))
             open_kind = "item"
         elif open_kind:
-            out[-1] = Block(out[-1].kind, join(out[-1].text, line.strip()))
+            out[-1] = replace(out[-1], text=join(out[-1].text, line.strip()))
         else:
             out.append(Block("paragraph", line.strip()))
             open_kind = "paragraph"

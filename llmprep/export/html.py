@@ -29,10 +29,10 @@ def literal(text: str) -> str:
 def prose(text: str) -> str:
     """Paragraphs, lists and code."""
     out = []
-    for kind, group in groupby(blocks(text), key=lambda block: block.kind):
+    for (kind, ordered), group in groupby(blocks(text), key=lambda block: (block.kind, block.marker.endswith("."))):
         items = list(group)
         if kind == "item":
-            out.append(list_of(items))
+            out.append(list_of(items, "ol" if ordered else "ul"))
         elif kind == "code":
             out += [f"<pre>{literal(block.text)}</pre>" for block in items]
         else:
@@ -40,6 +40,6 @@ def prose(text: str) -> str:
     return "".join(out)
 
 
-def list_of(items: list[Block]) -> str:
-    """Blocks as a bulleted list."""
-    return "<ul>" + "".join(f"<li>{inline(block.text)}</li>" for block in items) + "</ul>"
+def list_of(items: list[Block], tag: str) -> str:
+    """Blocks as a bulleted or numbered list."""
+    return f"<{tag}>" + "".join(f"<li>{inline(block.text)}</li>" for block in items) + f"</{tag}>"

@@ -63,5 +63,5 @@ def _texts(question: Question, evidence: Evidence, lang: str) -> list[str]:
 
 def _lines(text: str) -> str:
     """A text with a line for each block, without markup."""
-    marks = {"item": "· "}
-    return "\n".join(marks.get(b.kind, "") + "".join(s.text for s in spans(b.text)) for b in blocks(text))
+    marks = {"": "", "-": "· "}
+    return "\n".join(marks.get(b.marker, f"{b.marker} ") + "".join(s.text for s in spans(b.text)) for b in blocks(text))

@@ -24,11 +24,12 @@ def test_lines_join_as_each_language_wants(left, right, joined):
 
 
 def test_blocks():
-    text = "One\ntwo.\n\n- first\n  more\n- second\n\n```\ncode  here\n```\nafter"
+    text = "One\ntwo.\n\n- first\n  more\n- second\n2. third\n\n```\ncode  here\n```\nafter"
     assert blocks(text) == [
         Block("paragraph", "One two."),
-        Block("item", "first more"),
-        Block("item", "second"),
+        Block("item", "first more", "-"),
+        Block("item", "second", "-"),
+        Block("item", "third", "2."),
         Block("code", "code  here"),
         Block("paragraph", "after"),
     ]

@@ -50,3 +50,16 @@ def test_a_prompt_that_is_a_formula(stored):
     (row,) = read(table([q], stored, lang="en", bank="", now=NOW))
     assert row["question_en"] == '\'=HYPERLINK("http://x")'
     assert row["what_en"] == 'a "b", c d'
+
+
+def test_lists_keep_their_marks(stored):
+    from llmprep.export.html import prose
+
+    text = "Two ways:\n1. this **one**\n2. that\n\n- and"
+    (row,) = read(
+        table([Question("x", "inference", Text("q?"), Answer(Text(text)))], stored, lang="en", bank="", now=NOW)
+    )
+    assert row["what_en"] == "Two ways:\n1. this one\n2. that\n· and"
+    assert prose(text) == (
+        "<p>Two ways:</p><ol><li>this <strong>one</strong></li><li>that</li></ol><ul><li>and</li></ul>"
+    )

@@ -92,7 +92,8 @@ def prose(text: str, width: int, base: str = "") -> list[Text]:
         if block.kind == "code":
             out += [Text("  " + row, "dim") for row in block.text.splitlines()]
         elif block.kind == "item":
-            out += hang(Text("- "), wrap(line(block.text, base), width - 2))
+            label = block.marker + " "
+            out += hang(Text(label), wrap(line(block.text, base), width - len(label)))
         else:
             out += wrap(line(block.text, base), width)
     return out
