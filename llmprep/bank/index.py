@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # at run time only where needed: a start that finds the index
     from llmprep.bank.load import Problem
     from llmprep.bank.types import Question
 
-FORMAT = 1  # raise it when the tables below change
+FORMAT = 2  # raise it when the tables below change
+MANY = 2_000  # files, from which on a start no longer asks for the time of each
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -50,6 +51,7 @@ class Bank:
 
     def __init__(self, folder: Path, name: str, connection: sqlite3.Connection) -> None:
         self.folder, self.name, self._db = folder, name, connection
+        self._many = _is_many(connection)
 
     def close(self) -> None:
         """Close the index."""
@@ -72,10 +74,23 @@ class Bank:
         where, args = _where(cluster)
         return [row[0] for row in self._db.execute(f"SELECT id FROM question {where} ORDER BY rank", args)]  # noqa: S608
 
-    def clusters(self) -> dict[str, str]:
-        """The cluster of each question id."""
+    def new_ids(self, cluster: str | None = None) -> Iterator[str]:
+        """The same, one by one: a quiz looks at the first few only."""
+        where, args = _where(cluster)
+        for row in self._db.execute(f"SELECT id FROM question {where} ORDER BY rank", args):  # noqa: S608
+            yield row[0]
+
+    def clusters(self, ids: Iterable[str] | None = None) -> dict[str, str]:
+        """The cluster of these questions (without `ids`: of all), in order of introduction; unknown ids are left out."""
         names = list(content.CLUSTERS)
-        return {row[0]: names[row[1] - 1] for row in self._db.execute("SELECT id, cluster FROM question")}
+        if ids is None:
+            rows = self._db.execute("SELECT id, cluster FROM question ORDER BY rank")
+        else:
+            rows = self._db.execute(
+                "SELECT id, cluster FROM question WHERE id IN (SELECT value FROM json_each(?)) ORDER BY rank",
+                [json.dumps(list(ids))],
+            )
+        return {row[0]: names[row[1] - 1] for row in rows}
 
     def entries(self, cluster: str | None = None) -> list[Entry]:
         """Every question as a list shows it, by cluster, then most asked first."""
@@ -97,7 +112,10 @@ class Bank:
 
     def question(self, question_id: str) -> "Question":
         """One question; raises UserError with a suggestion for an unknown id."""
-        row = self._db.execute("SELECT doc FROM question WHERE id = ?", [question_id]).fetchone()
+        row = self._db.execute("SELECT doc, path FROM question WHERE id = ?", [question_id]).fetchone()
+        if row and self._many and _changed(self._db, row[1]):
+            _update(self._db, self.folder)
+            row = self._db.execute("SELECT doc, path FROM question WHERE id = ?", [question_id]).fetchone()
         if row is None:
             hint = did_you_mean(question_id, self.ids())
             raise UserError(f"no question called {question_id!r}{hint} (llmprep list shows all)")
@@ -168,49 +186,72 @@ def _cached(path: Path, folder: Path) -> sqlite3.Connection | None:
 def _refreshed(path: Path, folder: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=30, isolation_level=None)
     try:
-        stats = _stats(folder)
-        fingerprint = _fingerprint(stats)
-        if _stored_fingerprint(connection) != fingerprint:
-            _update(connection, folder, stats, fingerprint)
+        if not _is_current(connection, folder):
+            _update(connection, folder)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _stored_fingerprint(connection: sqlite3.Connection) -> str | None:
+def _is_current(connection: sqlite3.Connection, folder: Path) -> bool:
+    """Whether the index still describes the folder.
+
+    Of a large bank only the folders are looked at, which tells of new, removed and replaced files; a file changed in
+    place is noticed when its question is opened, and by `bank check`.
+    """
     try:
-        row = connection.execute("SELECT value FROM meta WHERE key = 'fingerprint'").fetchone()
+        stored = dict(connection.execute("SELECT key, value FROM meta"))
     except sqlite3.OperationalError:
+        return False
+    if _is_many(connection):
+        return all(_mtime(path) == mtime for path, mtime in json.loads(stored["folders"]).items())
+    return stored.get("fingerprint") == _fingerprint(_scan(folder)[0])
+
+
+def _is_many(connection: sqlite3.Connection) -> bool:
+    return int(connection.execute("SELECT count(*) FROM file").fetchone()[0]) > MANY
+
+
+def _changed(connection: sqlite3.Connection, path: str) -> bool:
+    known = connection.execute("SELECT mtime FROM file WHERE path = ?", [path]).fetchone()
+    return known is None or known[0] != _mtime(path)
+
+
+def _mtime(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError:
         return None
-    return row[0] if row else None
 
 
-def _stats(folder: Path) -> list[tuple[str, int, int]]:
-    """(path, mtime in ns, size) of each question file; one scandir a folder, since this runs at every start."""
+def _scan(folder: Path) -> tuple[list[tuple[str, int, int]], list[str]]:
+    """(path, mtime in ns, size) of each question file, and every folder; one scandir each, since this is often done."""
     found = []
-    todo = [(str(folder), 0)]
-    while todo:
-        where, depth = todo.pop()
+    folders = [str(folder)]
+    for where in folders:
         with os.scandir(where) as entries:
             for entry in entries:
                 name = entry.name
                 if name.endswith((".yaml", ".yml")):
                     status = entry.stat()
                     found.append((entry.path, status.st_mtime_ns, status.st_size))
-                elif not name.startswith(".") and name != "evidence" and entry.is_dir() and depth < 8:
-                    todo.append((entry.path, depth + 1))
-    return found
+                elif not name.startswith(".") and name != "evidence" and entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+    return found, folders
 
 
 def _fingerprint(stats: list[tuple[str, int, int]]) -> str:
     return hashlib.sha256(repr(sorted(stats)).encode()).hexdigest()
 
 
-def _update(connection: sqlite3.Connection, folder: Path, stats: list[tuple[str, int, int]], fingerprint: str) -> None:
+def _update(connection: sqlite3.Connection, folder: Path) -> None:
+    """Read what has changed since the last time, in one transaction."""
     from llmprep.bank.load import files
     from llmprep.srs.queue import introduction_order
 
+    stats, folders = _scan(folder)
+    mtimes = {path: _mtime(path) for path in folders}
     connection.execute("BEGIN IMMEDIATE")
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'question'").fetchone():
         for statement in _SCHEMA.split(";\n"):
@@ -231,7 +272,8 @@ def _update(connection: sqlite3.Connection, folder: Path, stats: list[tuple[str,
     rows = connection.execute("SELECT id, asked, needs FROM question ORDER BY cluster, id").fetchall()
     order = introduction_order([(row[0], row[1], json.loads(row[2])) for row in rows])
     connection.executemany("UPDATE question SET rank = ? WHERE id = ?", [(i, key) for i, key in enumerate(order)])
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('fingerprint', ?)", [fingerprint])
+    meta = {"fingerprint": _fingerprint(stats), "folders": json.dumps(mtimes)}
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
     connection.execute("COMMIT")
 
 

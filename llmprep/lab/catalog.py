@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -127,13 +128,22 @@ def find(name: str) -> DemoInfo:
         path = Path(name).resolve()
         known = {info.path.resolve(): info for info in demos().values()}
         return known.get(path) or read_info(path.stem, path)
-    if name in demos():
-        return demos()[name]
+    built_in = _built_in(name)
+    if built_in:
+        return built_in
     same_stem = [info for info in demos().values() if info.id.split("/")[1] == name.replace("-", "_")]
     if len(same_stem) == 1:
         return same_stem[0]
     hint = did_you_mean(name, [*demos(), *(i.split("/")[1] for i in demos())])
     raise UserError(f"no demo called {name!r}{hint} (llmprep demo list shows all)")
+
+
+@cache
+def _built_in(demo_id: str) -> DemoInfo | None:
+    """One demo by its id, without reading all the others."""
+    path = content.demos_dir() / f"{demo_id}.py"
+    is_id = re.fullmatch(r"[a-z_]+/[a-z0-9_]+", demo_id)
+    return read_info(demo_id, path) if is_id and not demo_id.endswith("__init__") and path.is_file() else None
 
 
 def load(info: DemoInfo) -> Demo:
@@ -149,7 +159,7 @@ def load(info: DemoInfo) -> Demo:
 
 
 def _import(info: DemoInfo) -> ModuleType:
-    if demos().get(info.id) == info:
+    if info.path.parent.parent == content.demos_dir():
         return importlib.import_module("llmprep.demos." + info.id.replace("/", "."))
     spec = importlib.util.spec_from_file_location(f"llmprep_demo_{info.id}", info.path)
     if spec is None or spec.loader is None:

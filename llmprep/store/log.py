@@ -131,6 +131,18 @@ class ReviewLog:
         with user_errors(self.path):
             return {row[0]: card_of(row) for row in self._connection.execute(CARDS)}
 
+    def waiting(self, day: date) -> dict[str, CardState]:
+        """The cards that a day is about: due by then, or answered on it."""
+        query = f"{CARDS} WHERE due <= ? OR last_day = ?"
+        with user_errors(self.path):
+            rows = self._connection.execute(query, (day.isoformat(), day.isoformat()))
+            return {row[0]: card_of(row) for row in rows}
+
+    def last_grades(self) -> dict[str, int | None]:
+        """The last grade of every card that has a state, None for one suspended before it was ever asked."""
+        with user_errors(self.path):
+            return dict(self._connection.execute("SELECT card, last_grade FROM cards"))
+
     def events(self, card: str | None = None) -> list[Event]:
         """The events of one card, or all of them, in the one order of the log; undone ones and undos included."""
         with user_errors(self.path):

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import islice
 
 from llmprep.bank.index import Bank
-from llmprep.srs.fold import CardState
 from llmprep.srs.queue import QueueItem, plan_day
 from llmprep.store.log import ReviewLog
 
@@ -45,15 +45,15 @@ def at_a_glance(bank: Bank, log: ReviewLog, today: date) -> Today:
         minutes=max(1, round(seconds / 60)),
         streak=streak(days, today),
         days=days,
-        weakest=_weakest(log.states(), {bank.key(i): c for i, c in bank.clusters().items()}),
+        weakest=_weakest(bank, log.last_grades()),
     )
 
 
-def _weakest(states: Mapping[str, CardState], cluster_of: Mapping[str, str]) -> tuple[str, float] | None:
+def _weakest(bank: Bank, last_grades: Mapping[str, int | None]) -> tuple[str, float] | None:
+    known = {i: grade for key, grade in last_grades.items() if grade is not None and (i := bank.id_of(key))}
     grades: dict[str, list[int]] = {}
-    for key, state in states.items():
-        if key in cluster_of and state.last_grade is not None:
-            grades.setdefault(cluster_of[key], []).append(state.last_grade)
+    for question_id, cluster in bank.clusters(known).items():
+        grades.setdefault(cluster, []).append(known[question_id])
     shares = {c: sum(g >= 3 for g in found) / len(found) for c, found in grades.items() if len(found) >= ENOUGH_CARDS}
     weakest = min(shares, key=lambda c: shares[c], default=None)
     return (weakest, shares[weakest]) if weakest else None
@@ -72,8 +72,11 @@ def queue(
     """Today's cards; with `only`, those questions in that order, due or not."""
     if only:
         return [QueueItem(bank.key(bank.question(i).id), "practice") for i in dict.fromkeys(only)][:limit]
-    order = [bank.key(i) for i in bank.ids(cluster)]
-    return plan_day(log.states(), order, today, new_limit, limit)
+    waiting, seen = log.waiting(today), log.last_grades()
+    here = bank.clusters(i for key in waiting if (i := bank.id_of(key)))
+    order = [bank.key(i) for i, of in here.items() if cluster in (None, of)]
+    unseen = (key for i in bank.new_ids(cluster) if (key := bank.key(i)) not in seen)
+    return plan_day(waiting, [*order, *islice(unseen, new_limit)], today, new_limit, limit)
 
 
 def pace(log: ReviewLog) -> dict[str, float]:

@@ -151,3 +151,31 @@ def test_a_second_start_imports_neither_yaml_nor_pydantic(bank, draft, cache):
     ]
     assert "pydantic" in runs[0]
     assert runs[1] == "[]\n"
+
+
+def test_a_large_bank_is_looked_at_by_folder_and_by_the_question_opened(bank, draft, cache, monkeypatch):
+    from llmprep.bank import index
+
+    monkeypatch.setattr(index, "MANY", 1)
+    folder = bank(a=draft("a"), b=draft("b"))
+    open_bank(folder, cache).close()
+    folders = {folder: folder.stat().st_mtime_ns}
+    (folder / "a.yaml").write_text(draft("a", "Edited in place?"), encoding="utf-8")
+    os.utime(folder / "a.yaml", ns=(5, 5))
+    assert {folder: folder.stat().st_mtime_ns} == folders
+    opened = open_bank(folder, cache)
+    assert opened.question("a").prompt.en == "Edited in place?"
+    opened.close()
+    bank(c=draft("c"))
+    opened = open_bank(folder, cache)
+    assert sorted(opened.new_ids()) == ["a", "b", "c"]
+    opened.close()
+
+
+def test_clusters_come_in_order_of_introduction(bank, draft, cache):
+    folder = bank(a=draft("a", more="asked: 1\n"), b=draft("b", more="asked: 5\n"))
+    opened = open_bank(folder, cache)
+    assert list(opened.clusters()) == ["b", "a"]
+    assert opened.clusters(["a", "gone"]) == {"a": "inference"}
+    assert list(opened.new_ids("training")) == []
+    opened.close()

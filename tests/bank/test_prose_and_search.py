@@ -45,7 +45,7 @@ def test_spans():
     ]
 
 
-@given(st.text(alphabet="ab *`\n-缓存，", max_size=60))
+@given(st.text(alphabet="ab *`\n-缓存，", max_size=60).filter(lambda text: "```" not in text))
 def test_plain_keeps_every_word(text):
     kept = {c for c in plain(text) if c in "ab缓存，"}
     assert kept == {c for c in text if c in "ab缓存，"}
