@@ -81,7 +81,7 @@ class Bank:
             yield row[0]
 
     def clusters(self, ids: Iterable[str] | None = None) -> dict[str, str]:
-        """The cluster of these questions (without `ids`: of all), in order of introduction; unknown ids are left out."""
+        """The cluster of these questions (without `ids`: of all), in order of introduction, unknown ids left out."""
         names = list(content.CLUSTERS)
         if ids is None:
             rows = self._db.execute("SELECT id, cluster FROM question ORDER BY rank")

@@ -255,3 +255,15 @@ def test_the_table_is_the_fold_of_the_log(moves):
         assert all(log.state(card) == state for card, state in by_card.items())
         assert log.rebuild() == len(table)
         assert log.states() == table
+
+
+def test_what_a_day_is_about(log, answer):
+    """Due by then, or answered on it; a card that waits for another day is left out."""
+    log.append(answer("yesterday", 5))
+    log.append(replace(answer("today", 5), day=DAY + timedelta(days=1)))
+    log.append(replace(answer("suspended", None, minute=1), kind="suspend"))
+    assert set(log.waiting(DAY + timedelta(days=1))) == {"yesterday", "today", "suspended"}
+    assert set(log.waiting(DAY)) == {"yesterday", "suspended"}
+    states = log.states()
+    assert log.waiting(DAY) == {key: states[key] for key in ("yesterday", "suspended")}
+    assert log.last_grades() == {"yesterday": 5, "today": 5, "suspended": None}
