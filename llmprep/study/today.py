@@ -56,7 +56,7 @@ def _weakest(bank: Bank, last_grades: Mapping[str, int | None]) -> tuple[str, fl
         grades.setdefault(cluster, []).append(known[question_id])
     shares = {c: sum(g >= 3 for g in found) / len(found) for c, found in grades.items() if len(found) >= ENOUGH_CARDS}
     weakest = min(shares, key=lambda c: shares[c], default=None)
-    return (weakest, shares[weakest]) if weakest else None
+    return (weakest, shares[weakest]) if weakest and shares[weakest] < 1 else None
 
 
 def queue(
