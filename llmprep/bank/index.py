@@ -161,11 +161,11 @@ def open_bank(folder: Path, cache_dir: Path) -> Bank:
     """The index of the bank in `folder`, brought up to date. Raises UserError if there is no such folder."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; --bank takes a folder of question files (*.yaml)")
-    builtin = folder.resolve() == content.questions_dir()
-    stamp = f"{FORMAT} {__version__} {folder.resolve()}"
+    folder = folder.resolve()
+    stamp = f"{FORMAT} {__version__} {folder}"
     name = hashlib.sha256(stamp.encode()).hexdigest()[:12]
     connection = _cached(cache_dir / f"bank-{name}.db", folder) or _refreshed(Path(":memory:"), folder)
-    return Bank(folder, "" if builtin else folder.resolve().name, connection)
+    return Bank(folder, "" if folder == content.questions_dir() else folder.name, connection)
 
 
 def _cached(path: Path, folder: Path) -> sqlite3.Connection | None:
@@ -233,10 +233,13 @@ def _scan(folder: Path) -> tuple[list[tuple[str, int, int]], list[str]]:
         with os.scandir(where) as entries:
             for entry in entries:
                 name = entry.name
+                if name.startswith("."):
+                    continue  # an editor's lock file, a folder of git
                 if name.endswith((".yaml", ".yml")):
-                    status = entry.stat()
-                    found.append((entry.path, status.st_mtime_ns, status.st_size))
-                elif not name.startswith(".") and name != "evidence" and entry.is_dir(follow_symlinks=False):
+                    if entry.is_file():
+                        status = entry.stat()
+                        found.append((entry.path, status.st_mtime_ns, status.st_size))
+                elif name != "evidence" and entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
     return found, folders
 

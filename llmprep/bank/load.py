@@ -56,7 +56,8 @@ def files(bank: Path) -> Iterator[Path]:
     """Every question file below a folder, in a stable order; a folder named `evidence` or `.x` is not looked into."""
     for path in sorted(bank.rglob("*.y*ml")):
         inside = path.relative_to(bank).parts
-        if path.suffix in (".yaml", ".yml") and "evidence" not in inside and not any(p.startswith(".") for p in inside):
+        hidden = "evidence" in inside or any(part.startswith(".") for part in inside)
+        if path.suffix in (".yaml", ".yml") and not hidden and path.is_file():
             yield path
 
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -47,10 +48,15 @@ class Context:
         return self.bank_dir.resolve() != content.questions_dir()
 
     def bank(self) -> "Bank":
-        """The bank, indexed."""
+        """The bank, indexed; a file of it that cannot be used is named on stderr."""
         from llmprep.bank.index import open_bank
 
-        return open_bank(self.bank_dir, self.cache_dir)
+        bank = open_bank(self.bank_dir, self.cache_dir)
+        problems = bank.problems()
+        if problems:
+            more = f" (and {len(problems) - 1} more; llmprep bank check shows all)" if problems[1:] else ""
+            print(f"llmprep: {problems[0]}{more}", file=sys.stderr)
+        return bank
 
     def log(self, *, create: bool = False) -> "ReviewLog":
         """The review log; without `create` an empty one stands in for a file that is not there yet."""
@@ -117,10 +123,11 @@ def _clock() -> Callable[[], datetime]:
     fixed = os.environ.get("LLMPREP_NOW")
     if not fixed:
         return lambda: datetime.now().astimezone()
-    try:
-        moment = datetime.fromisoformat(fixed).astimezone()
-    except (ValueError, OverflowError):
-        raise UserError(f"LLMPREP_NOW={fixed}: expected an ISO time such as 2026-12-20T09:00") from None
+    moment = None
+    with suppress(ValueError, OverflowError):
+        moment = datetime.fromisoformat(f"{fixed}T12:00" if len(fixed) == 10 else fixed).astimezone()
+    if moment is None or not 1970 <= moment.year < 2200:
+        raise UserError(f"LLMPREP_NOW={fixed}: expected an ISO time such as 2026-12-20T09:00")
     return lambda: moment
 
 

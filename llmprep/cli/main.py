@@ -81,15 +81,22 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
         register(sys.argv[1:])
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="llmprep")
+        sys.stdout.flush()
     except UserError as error:
         _fail(str(error), error.code)
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
+        if message.startswith("Usage:"):  # a group without a command
+            print(message)
+            sys.exit(Exit.USAGE)
         _fail(" ".join(message.split()), Exit.USAGE)
     except (KeyboardInterrupt, typer.Abort):
         _fail("stopped", 130)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as end:
+        # whoever read our output has enough of it; Rich and Typer turn that into an exit with code 1
+        if not isinstance(end, BrokenPipeError) and not isinstance(end.__context__, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.OK)
     sys.exit(code if isinstance(code, int) else Exit.OK)

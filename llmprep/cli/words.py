@@ -62,7 +62,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "no_change": ("{grade} → noted; the next date stays {day}", "{grade} 分 → 已记录，下次仍是 {day}"),
     "undone": ("taken back", "已撤销"),
     "nothing_to_undo": ("nothing to take back in this session", "本次没有可撤销的答案"),
-    "skipped": ("skipped for now", "已跳过，稍后再问"),
+    "skipped": ("skipped: it comes at the end", "已跳过，放到最后再问"),
     "unknown_key": ("no key {key!r} here; ? shows them all", "没有 {key!r} 这个键；? 查看全部"),
     "help": (  # two texts, a line a row
         (
@@ -71,8 +71,9 @@ _WORDS: dict[str, tuple[str, str]] = {
             "enter  accept the underlined grade      x      don't know: an honest 0\n"
             "p      predict a number, then measure   n      a numeric drill\n"
             "h      a hint                           r      run the demo\n"
-            "s      skip for now                     u      undo the last answer\n"
-            "q      quit, as does ctrl-c: what you have not graded is not recorded"
+            "s      skip, to the end of the queue    u      undo the last answer\n"
+            "q      quit, as does ctrl-c: what you have not graded is not recorded\n"
+            "↻      comes again today               bold   a point that a pass needs"
         ),
         (
             "空格   逐层看答案               回车   全部展开\n"
@@ -80,8 +81,9 @@ _WORDS: dict[str, tuple[str, str]] = {
             "回车   采用带下划线的分数       x      不会：诚实地记 0 分\n"
             "p      先猜一个数，再看实测     n      数值练习\n"
             "h      提示                     r      运行 demo\n"
-            "s      先跳过                   u      撤销上一次评分\n"
-            "q      退出，ctrl-c 也行：没有评分的题不会记录"
+            "s      跳过，放到最后           u      撤销上一次评分\n"
+            "q      退出，ctrl-c 也行：没有评分的题不会记录\n"
+            "↻      今天还会再问             粗体   必答要点"
         ),
     ),
     # predictions, drills, demos
@@ -98,6 +100,16 @@ _WORDS: dict[str, tuple[str, str]] = {
         "✗ measured {measured} {unit}; you said {said} ({off})",
         "✗ 实测 {measured} {unit}；你答 {said}（{off}）",
     ),
+    "front_only": ("before the answer only: this card is open", "只能在看答案之前用：这张卡已经翻开"),
+    "try_first": (
+        "answer first (space), or predict (p): the demo tells",
+        "先回答（空格）或先猜数（p）：demo 会直接给出答案",
+    ),
+    "tick_first": (
+        "tick what you said (a–{last}), give a grade (0–5), or x for don't know",
+        "先勾选说到的要点（a–{last}），或直接评分（0–5），x 表示不会",
+    ),
+    "missed_n": ("{n} to say that was missed", "漏掉了 {n} 条要点"),
     "no_prediction": ("this card has no number to predict", "这张卡没有可猜的数"),
     "no_drill": ("this card has no numeric drill", "这张卡没有数值练习"),
     "no_demo": ("this card has no demo", "这张卡没有 demo"),
@@ -134,6 +146,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{questions} questions, each with a demo that measures the answer. Start with:",
         "{questions} 道题，每个答案都有 demo 实测。从这里开始：",
     ),
+    "welcome_own": ("{questions} questions in this bank. Start with:", "这个题库有 {questions} 道题。从这里开始："),
     "start_quiz": ("the daily quiz", "每日一练"),
     "start_show": ("one question with its evidence", "看一道题和它的证据"),
     "start_demo": ("run what is behind it", "运行对应的 demo"),
@@ -181,8 +194,8 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def day(when: date, today: date, ui: str) -> str:
-    """A date as people say it: `22 Nov`, `11月22日`, with the year where it is another."""
+    """A date as people say it: `22 Nov`, `11月22日`, with the year where it is most of a year away."""
+    near = abs((when - today).days) < 330
     if ui == "zh":
-        return f"{when.month}月{when.day}日" if when.year == today.year else f"{when.year}年{when.month}月"
-    month = _MONTHS[when.month - 1]
-    return f"{when.day} {month}" if when.year == today.year else f"{month} {when.year}"
+        return ("" if near else f"{when.year}年") + f"{when.month}月{when.day}日"
+    return f"{when.day} {_MONTHS[when.month - 1]}" + ("" if near else f" {when.year}")

@@ -1,11 +1,16 @@
 """A plot as SVG, PNG or PDF, by matplotlib (an extra: the terminal draws its own)."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmprep.errors import MissingExtraError, UserError
 from llmprep.lab.contract import Plot
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 SUFFIXES = (".svg", ".png", ".pdf")
+HATCHES = ("", "//", "..", "xx", "\\\\", "oo", "--", "++")
 
 
 def check_target(path: Path, *, force: bool) -> None:
@@ -30,8 +35,9 @@ def draw(plot: Plot, path: Path) -> None:
         names = [str(x) for x in plot.series[0].x]
         share = 0.8 / len(plot.series)
         for i, series in enumerate(plot.series):
-            offset = (i - (len(plot.series) - 1) / 2) * share
-            axes.bar([n + offset for n in range(len(names))], list(series.y), width=share, label=series.label)
+            places = [n + (i - (len(plot.series) - 1) / 2) * share for n in range(len(names))]
+            hatch = HATCHES[i % len(HATCHES)]
+            axes.bar(places, list(series.y), width=share, label=series.label, hatch=hatch, edgecolor="white")
         axes.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 9 else 0)
     else:
         for series, marker in zip(plot.series, "osD^vPX*" * 4, strict=False):
@@ -40,6 +46,7 @@ def draw(plot: Plot, path: Path) -> None:
         axes.set_xscale("log")
     if plot.log_y:
         axes.set_yscale("log")
+    _plain_ticks(axes)
     axes.set(title=plot.title, xlabel=plot.x_label, ylabel=plot.y_label)
     axes.grid(visible=True, alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -49,3 +56,13 @@ def draw(plot: Plot, path: Path) -> None:
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     except OSError as error:
         raise UserError(f"--plot {path}: cannot be written ({error.strerror})") from None
+
+
+def _plain_ticks(axes: "Axes") -> None:
+    """Write 200 rather than 2×10² along a log axis that spans less than a decade."""
+    from matplotlib.ticker import StrMethodFormatter
+
+    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        if axis.get_scale() == "log" and high < 10 * low:
+            axis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+            axis.set_minor_formatter(StrMethodFormatter("{x:,.10g}"))

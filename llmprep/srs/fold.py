@@ -16,8 +16,9 @@ class CardState:
     """Where a card stands.
 
     `due` is the day of the next review, `last_day` that of the last review or drill. `reviews` counts scheduled
-    repetitions, `lapses` those that forgot what an earlier one had remembered. `missed` are the key points asked but
-    not ticked last time. A card that was suspended before it was ever asked has `reviews` 0.
+    repetitions, `lapses` those that forgot what an earlier one had remembered. `last_grade` is that of the last review,
+    since drills end at 4. `missed` are the key points asked but not ticked last time. A card that was suspended before
+    it was ever asked has `reviews` 0.
     """
 
     sm2: sm2.State
@@ -100,5 +101,5 @@ def _answered(before: CardState, event: Event, grade: int, role: Role | None) ->
         lapses=before.lapses + forgot,
         missed=tuple([point for point in event.asked if point not in event.points]),
         suspended=before.suspended,
-        last_grade=grade,
+        last_grade=before.last_grade if drill else grade,
     )

@@ -37,8 +37,14 @@ def off_by(said: Number, measured: Number) -> str:
     if measured == 0 or said * measured <= 0:
         return f"{said - measured:+,.4g}"
     ratio = said / measured
+    if abs(ratio - 1) < 0.005:  # what a rounded reading of the right number differs by
+        return ""
     if ratio >= 2:
-        return f"{ratio:.3g}×"
+        return f"{_short(ratio)}×"
     if ratio <= 0.5:
-        return f"1/{1 / ratio:.3g}×"
+        return f"1/{_short(1 / ratio)}×"
     return f"{ratio - 1:+.1%}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"

@@ -9,7 +9,7 @@ from llmprep.bank.index import Bank
 from llmprep.bank.types import KeyPoint, Question
 from llmprep.srs import sm2
 from llmprep.srs.event import Event
-from llmprep.srs.fold import CardState, Role, role_of
+from llmprep.srs.fold import CardState, Role, replay, role_of
 from llmprep.srs.queue import QueueItem
 from llmprep.store.log import ReviewLog
 from llmprep.study.today import SECONDS
@@ -46,11 +46,12 @@ class Turn:
 
 @dataclass(frozen=True)
 class Done:
-    """One answer of this session."""
+    """One answer of this session, and as what it counted (practice, if another terminal was first)."""
 
     turn: Turn
     event: Event
     state: CardState | None
+    role: Role
 
 
 @dataclass
@@ -63,8 +64,7 @@ class Session:
     queue: list[QueueItem]
     pace: Mapping[str, float] = field(default_factory=lambda: SECONDS)
     done: list[Done] = field(default_factory=list)
-    skipped: int = 0
-    _before: list[list[QueueItem]] = field(default_factory=list)
+    _before: list[tuple[list[QueueItem], Done | None]] = field(default_factory=list)
     _cards: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -132,12 +132,13 @@ class Session:
                 data=data or {},
             )
         )
-        state = self.log.state(turn.key)
-        self._before.append(list(self.queue))
+        *_, step = replay(self.log.events(turn.key))
+        role = step.role or "practice"
+        done = Done(turn, event, step.state, role)
+        self._before.append((list(self.queue), done))
         self.queue.pop(0)
-        if turn.role != "practice" and state and state.sm2.drill:
+        if role != "practice" and step.state and step.state.sm2.drill:
             self.queue.append(QueueItem(turn.key, "drill"))
-        done = Done(turn, event, state)
         self.done.append(done)
         return done
 
@@ -147,17 +148,18 @@ class Session:
 
     def skip(self) -> None:
         """Put the card aside for this session."""
+        self._before.append((list(self.queue), None))
         self.queue.pop(0)
-        self.skipped += 1
 
-    def undo(self, at: datetime) -> Done | None:
-        """Take back the last answer of this session and show its card again."""
-        if not self.done:
+    def undo(self, at: datetime) -> str | None:
+        """Take back the last answer or skip of this session; the key of its card, which shows again."""
+        if not self._before:
             return None
-        last = self.done.pop()
-        self.log.append(Event(kind="undo", day=self.today, at=at, card=last.turn.key, undoes=last.event.id))
-        self.queue = self._before.pop()
-        return last
+        self.queue, done = self._before.pop()
+        if done:
+            self.done.remove(done)
+            self.log.append(Event(kind="undo", day=self.today, at=at, card=done.turn.key, undoes=done.event.id))
+        return self.queue[0].key
 
 
 def _points(question: Question, state: CardState | None, role: Role) -> tuple[KeyPoint, ...]:

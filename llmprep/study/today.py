@@ -17,10 +17,14 @@ ENOUGH_CARDS = 5
 
 @dataclass(frozen=True)
 class Today:
-    """`weakest` is a cluster and the share of its cards that were last graded 3 or better."""
+    """`first` is the question to start with.
+
+    `weakest` is a cluster and the share of its cards that were graded 3 or better when they were last due.
+    """
 
     today: date
     total: int
+    first: str
     first_day: bool
     due: int
     new: int
@@ -39,6 +43,7 @@ def at_a_glance(bank: Bank, log: ReviewLog, today: date) -> Today:
     return Today(
         today=today,
         total=len(bank),
+        first=next(bank.new_ids(), ""),
         first_day=not days,
         due=sum(role != "new" for role in roles),
         new=sum(role == "new" for role in roles),

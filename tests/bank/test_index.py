@@ -179,3 +179,21 @@ def test_clusters_come_in_order_of_introduction(bank, draft, cache):
     assert opened.clusters(["a", "gone"]) == {"a": "inference"}
     assert list(opened.new_ids("training")) == []
     opened.close()
+
+
+def test_a_relative_folder_is_the_same_bank(bank, draft, cache, monkeypatch):
+    folder = bank(a=draft("a"))
+    monkeypatch.chdir(folder)
+    for name in (folder, folder.relative_to(folder), folder / ".." / folder.name):
+        opened = open_bank(name, cache)
+        assert (opened.ids(), opened.name) == (["a"], "my-bank")
+        opened.close()
+
+
+def test_lock_files_of_editors_and_pipes_are_passed_over(bank, draft, cache):
+    folder = bank(a=draft("a"))
+    (folder / ".#a.yaml").symlink_to("me@host:1")
+    os.mkfifo(folder / "pipe.yaml")
+    opened = open_bank(folder, cache)
+    assert opened.ids() == ["a"]
+    opened.close()

@@ -114,7 +114,8 @@ def test_list_show_and_search(run):
     assert run("list", "--cluster", "inference").stdout.count("alpha") == 0
     shown = run("show", "kv-cache").stdout
     assert "131,072 B per token" in shown
-    assert "shazeer2019-mqa" in shown
+    assert "shazeer2019-mqa: Fast Transformer Decoding" in shown
+    assert "https://arxiv.org/abs/1911.02150" in shown
     assert json.loads(run("show", "kv-cache", "--json").stdout)["id"] == "kv-cache"
     assert run("search", "key", "value").stdout.startswith("kv-cache")
     assert run("search", "显存").stdout.startswith("kv-cache")
@@ -142,6 +143,14 @@ def test_demo_run_with_settings_as_command_and_as_script(run):
     script = subprocess.run([sys.executable, path, *settings], capture_output=True, text=True, check=True)
     both = [json.loads(text) for text in (script.stdout, command.stdout)]
     assert both[0]["facts"] == both[1]["facts"]
+
+
+def test_demo_run_names_the_claims_that_it_settles(run):
+    pytest.importorskip("torch")
+    done = run("demo", "run", "kv_cache", "--set", "new_tokens=4")
+    shown = done.stdout
+    assert shown.index("Settles") < shown.index("✓ Llama-3-8B stores 131,072 B per token") < shown.index("Read it")
+    assert done.stderr == "", "says that it runs on a terminal only"
 
 
 def test_demo_run_draws_a_plot(run, tmp_path):
@@ -233,15 +242,118 @@ def test_every_command_has_help_with_an_example(run, command):
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_script(run, shell):
     done = run(bank=None, _LLMPREP_COMPLETE=f"source_{shell}")
-    assert "llmprep" in done.stdout.lower()
-    assert len(done.stdout.splitlines()) > 3
+    assert f"_LLMPREP_COMPLETE=complete_{shell}" in done.stdout
 
 
 def test_completion_of_commands_and_ids(run):
-    done = run(bank=None, _LLMPREP_COMPLETE="complete_bash", COMP_WORDS="llmprep show kv", COMP_CWORD="2")
-    assert "kv-cache" in done.stdout
+    done = run(bank=None, _LLMPREP_COMPLETE="complete_bash", COMP_WORDS="llmprep show kv-c", COMP_CWORD="2")
+    assert done.stdout.split() == ["kv-cache"]
     done = run(bank=None, _LLMPREP_COMPLETE="complete_bash", COMP_WORDS="llmprep qu", COMP_CWORD="1")
     assert "quiz" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("demo run kv", "kv_cache"),
+        ("demo run inference/kv", "inference/kv_cache"),
+        ("verify --question kv-c", "kv-cache"),
+        ("list --cluster inf", "inference"),
+        ("export csv x.csv --cluster inf", "inference"),
+    ],
+)
+def test_completion_of_arguments_and_options(run, typed, offered):
+    words = f"llmprep {typed}"
+    done = run(bank=None, _LLMPREP_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
+    assert offered in done.stdout.split()
+
+
+def test_completion_of_ids_looks_into_the_bank_of_the_command_line(run, small_bank):
+    for folder, offered in ((small_bank, ["alpha"]), (small_bank / "nothing", [])):
+        words = f"llmprep --bank {folder} show al"
+        done = run(bank=None, _LLMPREP_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="4")
+        assert (done.stdout.split(), done.stderr) == (offered, "")
+
+
+@pytest.mark.parametrize("group", ["bank", "demo", "export"])
+def test_a_group_alone_prints_its_help(run, group):
+    done = run(group)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout.strip() == run(group, "--help").stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
+@pytest.mark.parametrize("command", ["list", "list --json", "stats"])
+def test_a_reader_that_has_enough_is_no_error(run, small_bank, command):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "llmprep", "--bank", str(small_bank), *command.split()],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_one_is_not_plural(run, small_bank):
+    assert run("bank", "check", str(small_bank / "alpha.yaml")).stdout == "1 question, 0 claims, 0 problems\n"
+
+
+def test_one_run_is_not_plural(capsys):
+    from llmprep.cli.render.proof import show_report
+    from llmprep.lab.verify import Report
+
+    for runs, text in ((1, "(1 demo run, "), (2, "(2 demo runs, ")):
+        show_report(Report([], runs=runs, seconds=0.1), full=False)
+        assert text in capsys.readouterr().out
+
+
+def test_sources_of_ones_own_have_just_their_id(run, small_bank):
+    with (small_bank / "alpha.yaml").open("a", encoding="utf-8") as file:
+        file.write("sources: [{source: my-notes, where: page 3}]\n")
+    assert "· my-notes, page 3\n" in run("show", "alpha").stdout
+
+
+def test_only_lines_have_a_legend_below():
+    from llmprep.cli.render.demo import plot_lines
+    from llmprep.lab.contract import Plot, Series
+
+    for kind, below in (("bar", False), ("line", True)):
+        plot = Plot("t", "x", "y", [Series("one", [1, 2], [1, 2]), Series("two", [1, 2], [2, 3])], kind=kind)
+        rows = [row.plain for row in plot_lines(plot, 80)]
+        assert ("● one" in rows[-1]) == below
+        assert any("two" in row for row in rows)
+
+
+def test_a_no_to_the_install_question_ends_a_demo_run_without_another_word(monkeypatch, capsys):
+    from types import SimpleNamespace
+
+    import typer
+
+    from llmprep.cli.commands import demo
+    from llmprep.cli.context import make_context
+    from llmprep.cli.render import keys
+    from llmprep.errors import MissingExtraError
+    from llmprep.lab import workers
+
+    def execute(*_):
+        raise error
+
+    error = MissingExtraError("matplotlib")
+    monkeypatch.setattr(workers, "execute", execute)
+    monkeypatch.setattr(demo, "interactive", lambda: True)
+    monkeypatch.setattr(keys, "Keys", lambda: SimpleNamespace(terminal=True, key=lambda: "n"))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with pytest.raises(typer.Exit) as end:
+        demo.run(SimpleNamespace(obj=make_context(None, "en")), "kv_cache")
+    said = capsys.readouterr()
+    assert end.value.exit_code == 2
+    assert said.err == "running inference/kv_cache …\n"
+    assert error.command in said.out.splitlines()[0]
+    assert said.out.endswith("[y/N] \n")
 
 
 def test_a_quiz_imports_nothing_heavy(run, small_bank):

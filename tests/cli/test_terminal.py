@@ -1,5 +1,6 @@
 """The quiz in a real terminal."""
 
+import contextlib
 import re
 import signal
 import sqlite3
@@ -88,7 +89,7 @@ def test_cards_below_four_come_back_with_what_was_missed(terminal, log_path):
     assert [grade for _, grade, _ in answers(log_path)] == [3, 5]
 
 
-@pytest.mark.parametrize("how", ["\x03", "q", "\x1b", "\x04"], ids=["ctrl-c", "q", "escape", "ctrl-d"])
+@pytest.mark.parametrize("how", ["\x03", "q", "\x04"], ids=["ctrl-c", "q", "ctrl-d"])
 @pytest.mark.parametrize("side", ["front", "back"])
 def test_leaving_is_never_an_answer(terminal, log_path, how, side):
     quiz = terminal("quiz", "alpha")
@@ -113,7 +114,7 @@ def test_undo_shows_the_card_again(terminal, log_path):
     quiz.wait("What is beta?")
     quiz.send("u")
     screen = quiz.wait("What is alpha?")
-    assert "taken back" in screen
+    assert "taken back: small/alpha" in screen
     db = sqlite3.connect(log_path)
     assert db.execute("SELECT count(*) FROM cards").fetchone() == (0,)
     db.close()
@@ -147,15 +148,135 @@ def test_predict_hint_drill_skip_and_help(terminal, log_path):
 
 def test_the_demo_runs_below_the_card_and_comes_back(terminal, log_path):
     pytest.importorskip("torch")
-    quiz = terminal("quiz", "kv-cache", rows=120)
+    quiz = terminal("quiz", "kv-cache", rows=140)
     quiz.wait("KV cache")
+    quiz.send("r")
+    assert "bytes_per_token" not in quiz.wait("answer first"), "the demo would give the answer away"
+    quiz.send("\r")
+    quiz.wait("Said it?")
     quiz.send("r")
     screen = quiz.wait("Read it:", seconds=90)
     assert "bytes_per_token" in screen
-    quiz.send(" ")
-    quiz.wait("what")
+    quiz.wait("Said it?")
     quiz.send("q")
     quiz.wait("Stopped")
+
+
+def test_enter_with_nothing_ticked_records_nothing(terminal, log_path):
+    quiz = terminal("quiz", "alpha")
+    quiz.wait("What is alpha?")
+    quiz.send("\r\r\r\r")
+    screen = quiz.wait("tick what you said")
+    assert screen.count("Said it?") == 1
+    assert answers(log_path) == []
+
+
+def test_keys_that_mean_nothing_leave_the_panel_where_it_is(terminal):
+    quiz = terminal("quiz", "alpha")
+    quiz.wait("What is alpha?")
+    quiz.send("\r")
+    quiz.wait("Said it?")
+    for keys, seen in (
+        ("z", "no key 'z'"),
+        ("h", "before the answer"),
+        ("?", "comes again today"),
+        ("\x1b[A", "›0‹"),
+        (" ", "›0‹"),
+    ):
+        quiz.send(keys)
+        assert quiz.wait(seen).count("Said it?") == 1
+
+
+def test_escape_and_pasted_text_do_nothing(terminal, log_path):
+    quiz = terminal("quiz", "alpha")
+    quiz.wait("What is alpha?")
+    quiz.send("\x1b[200~x marks the quiz, 5 stars\x1b[201~")
+    quiz.send("\x1b")
+    quiz.send("h")
+    quiz.wait("Hint 1/2: What comes first?")
+    assert answers(log_path) == []
+
+
+def test_a_hint_never_holds_the_answer(terminal, small_bank):
+    (small_bank / "draft.yaml").write_text(
+        "id: draft\ncluster: training\nprompt: A draft?\nanswer: Yes.\nkey_points:\n"
+        "  - {id: one, say: SECRET one}\n  - {id: two, say: SECRET two}\n",
+        encoding="utf-8",
+    )
+    quiz = terminal("quiz", "draft")
+    quiz.wait("A draft?")
+    quiz.send("h")
+    assert "SECRET" not in quiz.wait("no more hints")
+
+
+def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(small_bank, home, log_path):
+    import os
+    import sys
+
+    import pyte
+
+    shell = pexpect.spawn(
+        "/bin/bash", ["--norc"], dimensions=(50, 80), env={**os.environ, "PS1": "PROMPT> ", "TERM": "xterm"}
+    )
+    screen = pyte.Screen(80, 50)
+    stream = pyte.ByteStream(screen)
+
+    def wait(text):
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            with contextlib.suppress(pexpect.TIMEOUT):
+                stream.feed(shell.read_nonblocking(65536, timeout=0.2))
+            if text in "\n".join(screen.display):
+                return
+        raise AssertionError("\n".join(screen.display))
+
+    shell.sendline(f"{sys.executable} -m llmprep --bank {small_bank} quiz alpha")
+    wait("What is alpha?")
+    shell.send("\x1a")
+    wait("Stopped")
+    screen.reset()
+    shell.sendline("fg")
+    time.sleep(0.5)
+    shell.send("\r")
+    wait("Said it?")
+    shell.send("ab4")
+    wait("Done: 1 card")
+    shell.close(force=True)
+    assert [grade for _, grade, _ in answers(log_path)] == [4]
+
+
+def test_a_dumb_terminal_shows_the_panel_before_the_grade(terminal, log_path):
+    quiz = terminal("quiz", "alpha", TERM="dumb")
+    quiz.wait("What is alpha?")
+    quiz.send("\r")
+    assert "□ the first point" in quiz.wait("›0‹")
+    quiz.send("a")
+    quiz.wait("■ the first point")
+    assert answers(log_path) == []
+    quiz.send("4")
+    quiz.wait("Done: 1 card")
+
+
+def test_the_second_terminal_says_that_its_answer_is_practice(terminal):
+    one, two = terminal("quiz", "--cluster", "training"), terminal("quiz", "--cluster", "training")
+    for quiz in (one, two):
+        quiz.wait("What is alpha?")
+    for quiz, says in ((one, "5 → back on"), (two, "5 → noted")):
+        quiz.send("\r")
+        quiz.wait("Said it?")
+        quiz.send("5")
+        quiz.wait(says)
+
+
+def test_a_low_window_gets_a_short_panel(terminal):
+    quiz = terminal("quiz", "kv-cache", rows=20)
+    quiz.wait("KV cache")
+    quiz.send("\r")
+    quiz.wait("›0‹")
+    quiz.send("a")
+    screen = quiz.wait("■")
+    assert screen.count("Said it?") == 1
+    assert "f □" in screen
 
 
 def test_the_quiz_in_chinese(terminal):

@@ -1,4 +1,8 @@
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -33,6 +37,25 @@ def test_a_crash_an_endless_loop_and_an_error_harm_nothing_else(demo):
     assert "stopped after 5 s" in outcomes["sleep"].error
     assert outcomes["raise"].error == "RuntimeError: broken on purpose"
     assert outcomes["import"].missing == "a_library_that_is_not_there"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_leaves_no_traceback_of_a_worker(demo, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from llmprep.lab import workers\n"
+        "if __name__ == '__main__':\n"
+        f"    jobs = [workers.Job({demo!r}, {{'how': how}}) for how in ('add', 'sleep')]\n"
+        "    try:\n"
+        "        for outcome in workers.run_all(jobs, processes=1): print('ready', flush=True)\n"
+        "    except KeyboardInterrupt: print('stopped')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to parent and worker alike
+    assert process.communicate(timeout=30) == ("stopped\n", "")
 
 
 def test_a_run_survives_json(demo):

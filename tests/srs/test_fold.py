@@ -84,10 +84,10 @@ def test_missed_points_of_the_review_then_of_the_drill():
     assert fold_card([first, done, practised]).missed == ()
 
 
-def test_last_day_and_last_grade_include_drills_but_not_practice():
+def test_last_day_includes_drills_and_the_last_grade_is_that_of_the_review():
     events = [answer(0, 4), answer(1, 3), answer(3, 5), answer(4, 0)]  # new, review, drill, practice
     state = fold_card(events)
-    assert (state.last_day, state.last_grade, state.last_review) == (day(3), 5, day(1))
+    assert (state.last_day, state.last_grade, state.last_review) == (day(3), 3, day(1))
 
 
 def test_a_lapse_is_forgetting_what_was_remembered():

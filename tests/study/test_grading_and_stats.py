@@ -39,7 +39,17 @@ def test_without_points_there_is_nothing_to_judge():
 
 @pytest.mark.parametrize(
     ("said", "measured", "text"),
-    [(4, 4, ""), (5, 4, "+25.0%"), (3, 4, "-25.0%"), (8, 4, "2×"), (1, 4, "1/4×"), (-4, 4, "-8"), (1, 0, "+1")],
+    [
+        (4, 4, ""),
+        (5, 4, "+25.0%"),
+        (3, 4, "-25.0%"),
+        (8, 4, "2×"),
+        (1, 4, "1/4×"),
+        (-4, 4, "-8"),
+        (1, 0, "+1"),
+        (5.9, 5.907, ""),
+        (1, 26214, "1/26,214×"),
+    ],
 )
 def test_how_far_off(said, measured, text):
     assert off_by(said, measured) == text

@@ -95,13 +95,12 @@ def test_undo_brings_the_card_back_and_forgets_the_answer(session, log):
     first = chosen.turn()
     chosen.answer(first, 2, ticked=[], seconds=1, at=NOW)
     undone = chosen.undo(NOW)
-    assert undone is not None
-    assert undone.turn.key == first.key
+    assert undone == first.key
     assert log.state(first.key) is None
     assert chosen.turn().key == first.key
     assert play(chosen, [5, 5, 5]) == [("a", "new"), ("b", "new")], "the repetition is gone with the answer"
-    assert chosen.undo(NOW) is not None
-    assert chosen.undo(NOW) is not None
+    assert chosen.undo(NOW) == "drafts/b"
+    assert chosen.undo(NOW) == "drafts/a"
     assert chosen.undo(NOW) is None
 
 
@@ -160,3 +159,25 @@ def test_today_at_a_glance(session, bank, log):
     later = at_a_glance(bank, log, TODAY)
     assert (later.first_day, later.due, later.new, later.streak) == (False, 1, 2, 1)
     assert later.days == {TODAY: 2}
+
+
+def test_undo_takes_back_a_skip_before_the_answer_before_it(session, log):
+    chosen = session(new_limit=2)
+    chosen.answer(chosen.turn(), 5, ticked=[], seconds=1, at=NOW)
+    chosen.skip()
+    assert chosen.turn() is None
+    assert chosen.undo(NOW) == "drafts/b"
+    assert chosen.turn().question.id == "b"
+    assert log.state("drafts/a") is not None
+
+
+def test_an_answer_knows_that_another_terminal_was_first(session, bank, tmp_path):
+    one, two = session(new_limit=1), session(new_limit=1)
+    turns = one.turn(), two.turn()
+    roles = [s.answer(t, 5, ticked=[], seconds=1, at=NOW).role for s, t in zip((one, two), turns, strict=True)]
+    assert roles == ["new", "practice"]
+
+
+def test_the_last_grade_is_that_of_the_review_not_of_the_drill(session, log):
+    play(session(new_limit=1), [1, 5])
+    assert log.state("drafts/a").last_grade == 1

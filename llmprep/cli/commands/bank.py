@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from llmprep.cli.commands.common import complete_cluster, complete_id, count
 from llmprep.cli.context import Context
 from llmprep.errors import Exit
 
@@ -35,17 +36,9 @@ def register(app: typer.Typer) -> None:
     bank_app.command("check", help=CHECK_HELP)(check)
 
 
-def complete_id(context: typer.Context, incomplete: str) -> list[str]:
-    """Question ids for shell completion."""
-    from llmprep.cli.context import make_context
-
-    world = context.find_root().obj or make_context(None, None)
-    return [i for i in world.bank().ids() if i.startswith(incomplete)]
-
-
 def list_questions(
     context: typer.Context,
-    cluster: Annotated[str | None, typer.Option(help="Only this cluster.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="Only this cluster.", autocompletion=complete_cluster)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """List questions."""
@@ -135,7 +128,8 @@ def check(
         for problem in problems:
             print(problem, file=sys.stderr)
         claims = sum(len(q.claims) for q in questions)
-        print(f"{len(questions)} questions, {claims} claims, {len(problems)} problems")
+        counts = {"question": len(questions), "claim": claims, "problem": len(problems)}
+        print(", ".join(count(n, noun) for noun, n in counts.items()))
     if problems:
         raise typer.Exit(Exit.USAGE)
 

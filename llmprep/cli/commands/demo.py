@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmprep.cli.commands.common import complete_demo
 from llmprep.cli.context import Context, interactive
-from llmprep.errors import MissingExtraError, UserError
+from llmprep.errors import Exit, MissingExtraError, UserError
 
 if TYPE_CHECKING:
     from llmprep.cli.render.keys import Keys
@@ -39,13 +40,6 @@ RUN_HELP = """Run a demo, here and now.
 
 Example: llmprep demo run kv_cache --set model=llama-2-7b --set seq_len=4096 --plot kv.svg
 """
-
-
-def complete_demo(incomplete: str) -> list[str]:
-    """Demo ids for shell completion."""
-    from llmprep.lab import catalog
-
-    return [i for i in catalog.demos() if i.startswith(incomplete) or i.split("/")[1].startswith(incomplete)]
 
 
 DemoArgument = Annotated[
@@ -86,6 +80,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Facts, table and plot as JSON.")] = False,
 ) -> None:
     """Run a demo."""
+    from llmprep.cli import words
     from llmprep.lab import catalog, evidence, overrides, workers
 
     world: Context = context.obj
@@ -96,13 +91,17 @@ def run(
         from llmprep.lab.plot import check_target
 
         check_target(plot, force=force)
+    if not as_json and sys.stderr.isatty():
+        print(words.say(world.ui, "running", demo=info.id), file=sys.stderr)
     try:
         result = workers.execute(str(info.path) if info.id not in catalog.demos() else info.id, pairs)
     except MissingExtraError as error:
         from llmprep.cli.render.keys import Keys
 
-        if as_json or not interactive() or not offer_install(error, world.ui, Keys()):
+        if as_json or not interactive():
             raise
+        if not offer_install(error, world.ui, Keys()):
+            raise typer.Exit(Exit.USAGE) from None
         result = workers.execute(info.id, pairs)
     if plot:
         from llmprep.lab.plot import draw
@@ -111,16 +110,15 @@ def run(
     if as_json:
         print(json.dumps({"demo": info.id, **evidence.run_to_plain(result)}, ensure_ascii=False))
     else:
-        from llmprep.cli.render.demo import show_result
+        from llmprep.cli.render.demo import settled, show_result
         from llmprep.cli.render.text import console
 
-        show_result(console(), info, result, world.ui)
+        out = console()
+        show_result(out, info, result, world.ui, claims=settled(info, world.bank().questions(), world, out.width))
         if plot:
             print(f"  {plot}")
     disagreeing = [f.name for f in result.result.facts if not f.agrees]
     if disagreeing:
-        from llmprep.errors import Exit
-
         print(f"llmprep: measured and predicted differ: {', '.join(disagreeing)}", file=sys.stderr)
         raise typer.Exit(Exit.CHECK_FAILED)
 
@@ -141,7 +139,7 @@ def offer_install(error: MissingExtraError, ui: str, keys: "Keys") -> bool:
     """Say which command is missing and run it on `y`. True if it worked."""
     from llmprep.cli import words
 
-    print("  " + words.say(ui, "install_it", module=error.module) + "\n  " + error.command + "\n  ", end="", flush=True)
+    print("  " + error.command + "\n  " + words.say(ui, "install_it", module=error.module), end="", flush=True)
     if not keys.terminal or keys.key().lower() != "y":
         print()
         return False

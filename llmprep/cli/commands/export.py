@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from llmprep.cli.commands.common import complete_cluster, count
 from llmprep.cli.context import Context
 from llmprep.errors import UserError
 
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")]
-Cluster = Annotated[str | None, typer.Option(help="Only this cluster.")]
+Cluster = Annotated[str | None, typer.Option(help="Only this cluster.", autocompletion=complete_cluster)]
 Lang = Annotated[str | None, typer.Option(metavar="en|zh|both", help="Language of the cards.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")]
 
@@ -64,7 +65,7 @@ def _write(
         raise UserError("no questions to export")
     data = make(questions, world.evidence(), lang=world.lang, bank=world.bank().name, now=world.now())
     write_whole(out, data)
-    print(f"wrote {out}: {len(questions)} questions, {len(data):,} bytes")
+    print(f"wrote {out}: {count(len(questions), 'question')}, {len(data):,} bytes")
 
 
 def check_target(out: Path, suffix: str, *, force: bool) -> None:

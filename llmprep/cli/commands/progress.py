@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from llmprep import __version__
+from llmprep.cli.commands.common import count
 from llmprep.cli.context import Context
 
 
@@ -67,7 +68,7 @@ def doctor(context: typer.Context, as_json: Annotated[bool, typer.Option("--json
         with world.log() as log:
             rows["cards"] = f"{len(log.states())} seen, {len(log.events()):,} events"
         bank = world.bank()
-        rows["bank"] = f"{len(bank)} questions, {len(bank.problems())} files with problems"
+        rows["bank"] = f"{count(len(bank), 'question')}, {count(len(bank.problems()), 'file')} with problems"
     except UserError as error:
         ok = False
         rows["problem"] = str(error)

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 import typer
 
+from llmprep.cli.commands.common import complete_id
 from llmprep.cli.context import Context
 from llmprep.errors import Exit
 
@@ -26,7 +27,9 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     context: typer.Context,
-    question: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this question's claims.")] = None,
+    question: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only this question's claims.", autocompletion=complete_id)
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run every demo, whatever is stored.")] = False,
     record: Annotated[bool, typer.Option("--record", help="Store what was measured.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,

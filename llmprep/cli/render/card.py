@@ -1,5 +1,6 @@
 """One card: question, layers, evidence, key points, grades."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 
@@ -25,6 +26,11 @@ MARGIN = 2
 def languages(lang: str) -> tuple[str, ...]:
     """The languages to show content in."""
     return ("en", "zh") if lang == "both" else (lang,)
+
+
+def primary(lang: str, ui: str) -> str:
+    """The one language for places that have room for one."""
+    return ui if lang == "both" else lang
 
 
 def header(turn: Turn, ui: str) -> Text:
@@ -66,14 +72,12 @@ def prompt(question: Question, lang: str, width: int) -> list[Text]:
     return out
 
 
-def probes(points: Iterable[KeyPoint], lang: str, width: int) -> list[Text]:
-    """The questions behind the points that were missed."""
-    code = languages(lang)[-1]
-    out = []
-    for point in points:
-        text = (point.ask if point.ask.pick(code) else point.say).pick(code)
-        out += indent(hang(Text("· "), wrap(line(text), width - 2 * MARGIN - 2)))
-    return out
+def probes(points: Iterable[KeyPoint], lang: str, ui: str, width: int) -> list[Text]:
+    """The questions behind the points that were missed; a draft that has none just says how many."""
+    asks = [point.ask.pick(primary(lang, ui)) for point in points]
+    if not all(asks):
+        return indent([Text("· " + words.say(ui, "missed_n", n=len(asks)))])
+    return [row for text in asks for row in indent(hang(Text("· "), wrap(line(text), width - 2 * MARGIN - 2)))]
 
 
 def layer(question: Question, name: str, lang: str, ui: str, width: int) -> list[Text]:
@@ -133,7 +137,7 @@ def claim_lines(claim: Claim, stored: Evidence, lang: str, ui: str, width: int) 
     sentences = []
     for code in languages(lang):
         template = claim.says.pick(code)
-        sentences.append(fill(template, values) if values is not None else template)
+        sentences.append(fill(template, values) if values is not None else re.sub(r"\{[^}]*\}", "…", template))
     rows: list[Text] = []
     for i, sentence in enumerate(sentences):
         text = line(sentence)
@@ -143,15 +147,16 @@ def claim_lines(claim: Claim, stored: Evidence, lang: str, ui: str, width: int) 
     return indent(hang(Text(mark + " ", "green" if mark == "✓" else "dim"), rows), MARGIN + 1)
 
 
-def checklist(points: tuple[KeyPoint, ...], ticked: Collection[str], lang: str, ui: str, width: int) -> list[Text]:
-    """The key points with their letters; a must point is bold."""
-    out = section(words.say(ui, "said_it"))
-    code = languages(lang)[-1]
+def checklist(
+    points: tuple[KeyPoint, ...], ticked: Collection[str], lang: str, ui: str, width: int, *, short: bool = False
+) -> list[Text]:
+    """The key points with their letters; a must point is bold. `short` gives each a single line."""
+    out = section(words.say(ui, "said_it"))[1 if short else 0 :]
     for letter, point in zip("abcdef", points, strict=False):
         box = "■" if point.id in ticked else "□"
         label = Text.assemble((f"{letter} ", "bold"), (f"{box} ", "green" if point.id in ticked else ""))
-        rows = wrap(line(point.say.pick(code), "bold" if point.must else ""), width - 2 * MARGIN - 6)
-        out += indent(hang(label, rows), MARGIN + 1)
+        rows = wrap(line(point.say.pick(primary(lang, ui)), "bold" if point.must else ""), width - 2 * MARGIN - 6)
+        out += indent(hang(label, rows[:1] if short else rows), MARGIN + 1)
     return out
 
 
@@ -162,6 +167,8 @@ def grades(outcomes: Mapping[int, Outcome], suggested: int, today: date, ui: str
     for grade, outcome in outcomes.items():
         chosen = grade == suggested
         when = words.day(outcome.due, today, ui)
+        if cell_len(f"↻ {when}") >= column:  # a narrow screen
+            when = f"{outcome.due.month}-{outcome.due.day}"
         cells = (
             f"›{grade}‹" if chosen else str(grade),
             words.pick(words.GRADES[grade], ui),

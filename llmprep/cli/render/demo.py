@@ -10,7 +10,7 @@ from rich.text import Text
 from llmprep.bank.types import Question
 from llmprep.cli import words
 from llmprep.cli.context import Context
-from llmprep.cli.render.card import claim_lines
+from llmprep.cli.render.card import claim_lines, indent, section
 from llmprep.cli.render.text import console, hang, line, prose, wrap
 from llmprep.lab import catalog
 from llmprep.lab.catalog import DemoInfo
@@ -19,9 +19,14 @@ from llmprep.lab.evidence import Run
 
 
 def show_result(
-    out: Console, info: DemoInfo, run: Run, ui: str, stored_versions: Mapping[str, str] | None = None
+    out: Console,
+    info: DemoInfo,
+    run: Run,
+    ui: str,
+    stored_versions: Mapping[str, str] | None = None,
+    claims: Iterable[Text] = (),
 ) -> None:
-    """Everything that a run found, at the width of the terminal."""
+    """Everything that a run found, at the width of the terminal; `claims` are lines of what it settles."""
     width = out.width
     result = run.result
     rows = [Text(""), *hang(Text("  "), wrap(Text(info.question, "bold"), width - 2)), Text("")]
@@ -37,6 +42,8 @@ def show_result(
         out.print()
         for row in drawn:
             out.print(row)
+    for row in claims:
+        out.print(row)
     out.print()
     note = words.say(ui, "took", seconds=run.seconds)
     if stored_versions is not None:
@@ -119,14 +126,12 @@ def plot_lines(plot: Plot, width: int, *, ascii_only: bool = False) -> list[Text
     title = f"{plot.title}: {plot.y_label}" + (f" ({plot.x_label} →)" if plot.kind == "line" else "")
     out = [Text("  ") + row for row in wrap(Text(title, "bold"), width - 4)]
     out += [Text("  " + row) for row in body if row.strip()]
-    if len(plot.series) > 1 or plot.kind == "line":
+    if len(plot.series) > 1 and plot.kind == "line":  # bars come with a legend of their own
         out += _legend(plot, markers, width)
     return out
 
 
 def _legend(plot: Plot, markers: str, width: int) -> list[Text]:
-    if len(plot.series) == 1 and plot.kind == "line":
-        return []
     items = [f"{m} {s.label}" for s, m in zip(plot.series, markers * 4, strict=False)]
     out = Text("  ")
     used = 2
@@ -204,3 +209,17 @@ def show_lesson(info: DemoInfo, questions: Iterable[Question], world: Context) -
     rows += [Text(""), Text("  " + words.say(world.ui, "read_it", path=info.path), "dim")]
     for row in rows:
         out.print(row)
+
+
+def settled(info: DemoInfo, questions: Iterable[Question], world: Context, width: int) -> list[Text]:
+    """The claims that a demo settles as lines below a heading with their questions; none where there are none."""
+    found = {q.id: [c for c in q.claims if c.demo == info.id] for q in questions}
+    names = [name for name, claims in found.items() if claims]
+    if not names:
+        return []
+    evidence = world.evidence()
+    rows = section(words.say(world.ui, "settles"))
+    rows += indent(wrap(Text(", ".join(names), "dim"), width - 4))
+    for name in names:
+        rows += [row for c in found[name] for row in claim_lines(c, evidence, world.lang, world.ui, width)]
+    return rows

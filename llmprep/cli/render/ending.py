@@ -23,7 +23,10 @@ def nothing_due(screen: Screen, bank: Bank, log: ReviewLog, today: date) -> None
     if coming:
         when = words.day(coming[0], today, screen.ui)
         screen.tell(screen.say("next_due", n=words.cards(coming.count(coming[0]), screen.ui), day=when))
-    screen.tell(screen.say("more_new", n=20))
+    seen = log.last_grades()
+    if any(bank.key(i) not in seen for i in bank.new_ids()):
+        introduced = sum(state.reviews == 1 and state.last_review == today for state in _active(bank, log))
+        screen.tell(screen.say("more_new", n=introduced + 10))
     screen.tell(screen.say("practise_one", id=bank.ids()[0]))
 
 
@@ -41,7 +44,7 @@ def summary(screen: Screen, session: Session, ending: str, seconds: float) -> No
     today, mine = session.today, _active(session.bank, session.log)
     if owed := sum(state.sm2.drill and state.last_day == today and state.due > today for state in mine):
         screen.tell(screen.say("still_today", n=owed))
-    screen.tell(screen.say("tomorrow", n=sum((state.due - today).days == 1 for state in mine)))
+    screen.tell(screen.say("tomorrow", n=sum((state.due - today).days <= 1 for state in mine)))
     worst = min(first.values(), key=lambda d: (d.event.grade or 0, -(d.event.seconds or 0)))
     if (worst.event.grade or 0) < 4:
         question = worst.turn.question

@@ -1,6 +1,7 @@
 """Lists of questions, and one question in full."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -11,7 +12,7 @@ from llmprep.cli import words
 from llmprep.cli.context import Context
 from llmprep.cli.render import card
 from llmprep.cli.render.text import console, hang, line, pad, wrap
-from llmprep.content import CLUSTERS
+from llmprep.content import CLUSTERS, load_yaml
 from llmprep.lab.evidence import Evidence
 from llmprep.srs.fold import CardState
 
@@ -68,7 +69,8 @@ def show_question(question: Question, world: Context, evidence: Evidence) -> Non
         rows += [*card.layer(question, name, lang, ui, width), Text("")]
     rows.pop()
     rows += _points(question, lang, ui, width)
-    rows += card.evidence(question, evidence, lang, ui, width, with_key=False)
+    rows += card.evidence(replace(question, sources=()), evidence, lang, ui, width, with_key=False)
+    rows += _sources(question, ui, width)
     rows += _pitfalls(question, lang, ui, width)
     rows += _links(question, ui, width)
     for row in rows:
@@ -82,6 +84,22 @@ def _points(question: Question, lang: str, ui: str, width: int) -> list[Text]:
     for point in question.key_points:
         texts = [row for code in card.languages(lang) for row in wrap(line(point.say.pick(code)), width - 6)]
         out += card.indent(hang(Text("● " if point.must else "○ "), texts), 3)
+    return out
+
+
+def _sources(question: Question, ui: str, width: int) -> list[Text]:
+    """Each source with its title and address; only the id where data/sources.yaml does not know it."""
+    cited = [(c.cite.source, c.cite.where) for c in question.claims if c.cite]
+    refs = dict([*reversed(cited), *((s.source, s.where) for s in question.sources)])
+    if not refs:
+        return []
+    known = load_yaml("sources.yaml")
+    out = card.section(words.say(ui, "sources"))
+    for name, where in refs.items():
+        source = known.get(name, {})
+        named = ": ".join(t for t in (name, source.get("title")) if t) + (f", {where}" if where else "")
+        texts = wrap(Text(named), width - 6) + (wrap(Text(source["url"], "dim"), width - 6) if source else [])
+        out += card.indent(hang(Text("· "), texts), 3)
     return out
 
 

@@ -31,7 +31,7 @@ def show_report(report: Report, *, full: bool) -> None:
         for row in hang(Text(f"{mark} ", style), wrap(Text(text), out.width - 2)):
             out.print(row)
     counts = ", ".join(f"{report.count(s)} {s}" for s in ("proved", "cited", "refuted", "error"))
-    ran = f"{report.runs} demo runs" if report.runs else "from stored evidence"
+    ran = f"{report.runs} demo run{'s' * (report.runs != 1)}" if report.runs else "from stored evidence"
     out.print(Text(f"{counts}  ({ran}, {report.seconds:.1f} s)", "bold"))
     for path in report.written:
         out.print(Text(f"wrote {path}", "dim"))

@@ -12,7 +12,7 @@ from llmprep.cli import words
 from llmprep.cli.context import Context
 from llmprep.cli.render import card, figures
 from llmprep.cli.render.ending import nothing_due, summary
-from llmprep.cli.render.keys import ENTER, ESCAPE, SPACE
+from llmprep.cli.render.keys import ENTER, NOTHING, SPACE
 from llmprep.cli.render.screen import Screen
 from llmprep.cli.render.text import wrap
 from llmprep.errors import MissingExtraError, UserError
@@ -21,6 +21,11 @@ from llmprep.store.log import ReviewLog
 from llmprep.study.grading import suggest
 from llmprep.study.measure import prediction
 from llmprep.study.session import Done, Session, Turn
+
+MOST_SECONDS = 900.0  # a card left open over lunch did not take an hour
+
+
+KEYS = "hnpqrsux?"
 
 
 class Leave(Exception):  # noqa: N818  (a way out, not an error)
@@ -42,13 +47,13 @@ class Quiz:
     ) -> None:
         self.world, self.bank, self.log, self.session = world, bank, log, session
         self.screen = Screen(world)
-        self.ui, self.lang, self.width, self.keys = world.ui, world.lang, self.screen.width, self.screen.keys
+        self.ui, self.lang, self.keys = world.ui, world.lang, self.screen.keys
         self.evidence = world.evidence()
         self.rng = random.Random()
         self.at_once = at_once or not self.keys.terminal
         self.limit_seconds = minutes * 60 if minutes else None
         self.started = time.monotonic()
-        self.message = ""
+        self.message = next((str(problem) for problem in bank.problems()), "")
         self.thought_seconds = 0.0  # from the question to the first look at the answer
 
     # -- the sitting ------------------------------------------------------------------------------------------------
@@ -62,7 +67,8 @@ class Quiz:
         """The loop over cards, and the summary after it."""
         turn = self.session.turn()
         if turn is None:
-            nothing_due(self.screen, self.bank, self.log, self.world.today)
+            self.say_message()
+            nothing_due(self.screen, self.bank, self.log, self.session.today)
             return
         ending = "done"
         try:
@@ -84,18 +90,16 @@ class Quiz:
         self.shown_at = time.monotonic()
         self.hints = 0
         self.data: dict[str, Any] = {}
-        self.front(turn)
-        names = card.layers(turn.question)
-        if turn.role == "drill":
-            names = []
+        self.draw_front(turn)
+        names = [] if turn.role == "drill" else card.layers(turn.question)
         shown = 0
         while shown < max(1, len(names)):
             key = self.keys.key()
             if key in (SPACE, ENTER):
-                everything = key == ENTER or self.at_once
-                self.thought_seconds = time.monotonic() - self.shown_at if shown == 0 else self.thought_seconds
-                for name in names[shown:] if everything else names[shown : shown + 1]:
-                    self.screen.print(card.layer(turn.question, name, self.lang, self.ui, self.width))
+                if shown == 0:
+                    self.thought_seconds = time.monotonic() - self.shown_at
+                for name in names[shown:] if key == ENTER or self.at_once else names[shown : shown + 1]:
+                    self.draw_layer(turn, name)
                     shown += 1
                     if shown < len(names):
                         self.screen.print([Text("")])
@@ -105,81 +109,149 @@ class Quiz:
             elif key == "x":
                 self.dont_know(turn, names[shown:])
                 return
-            elif self.common(key, turn):
+            elif self.front_key(key, turn, opened=shown > 0):
                 return
         self.back(turn)
 
-    def front(self, turn: Turn) -> None:
-        """The question alone."""
-        self.screen.clear()
-        self.screen.print([card.header(turn, self.ui), Text("")])
-        self.screen.print(card.prompt(turn.question, self.lang, self.width), after=True)
-        if turn.role == "drill" and len(turn.points) < len(turn.question.key_points):
-            self.screen.print(card.probes(turn.points, self.lang, self.width), after=True)
-        self.say_message()
-        has_number = turn.role != "drill" and prediction(turn.question, self.evidence) is not None
-        self.screen.dim("keys_front" if has_number else "keys_front_plain")
-        self.screen.print([card.rule(self.width)])
-
     def back(self, turn: Turn) -> None:
-        """Evidence, key points, grades; ticks redraw only the lower part."""
+        """Evidence, then key points and grades until there is a grade."""
         if turn.role != "drill":
-            self.screen.print(
-                card.evidence(turn.question, self.evidence, self.lang, self.ui, self.width, with_key=True)
-            )
+            self.draw_evidence(turn, with_key=True)
         ticked: set[str] = set()
-        letters = dict(zip("abcdef", (p.id for p in turn.points), strict=False))
         while True:
-            key = self.read_with_panel(turn, ticked, letters)
-            self.message = ""
-            if key in letters:
-                ticked ^= {letters[key]}
-            elif key == ENTER or key in set("012345"):
-                self.store(turn, self.suggested(turn, ticked) if key == ENTER else int(key), ticked)
-                return
-            elif key == SPACE:
-                continue
-            elif key == "x":
-                self.store(turn, 0, set())
-                return
-            elif self.common(key, turn):
-                return
+            key = self.read_with_panel(turn, ticked)
+            if key in set("012345"):
+                return self.store(turn, int(key), ticked)
+            if key == ENTER:
+                return self.store(turn, self.suggested(turn, ticked), ticked)
+            if key == "x":
+                return self.store(turn, 0, set())
+            if self.either_key(key, turn):
+                return None
+
+    # -- keys -------------------------------------------------------------------------------------------------------
+
+    def front_key(self, key: str, turn: Turn, *, opened: bool) -> bool:
+        """A key before all of the answer is open; True if the card is finished with."""
+        if key in ("p", "h") and opened:
+            self.screen.tell(self.screen.say("front_only"))
+        elif key == "h":
+            self.hint(turn)
+        elif key == "p":
+            self.predict(turn)
+        elif key == "r" and not opened:
+            self.screen.tell(self.screen.say("try_first"))
+        elif key == "?":
+            self.screen.print(self.help())
+        elif is_unknown(key):
+            self.screen.tell(self.screen.say("unknown_key", key=key))
+        else:
+            return self.either_key(key, turn)
+        return False
+
+    def either_key(self, key: str, turn: Turn) -> bool:
+        """A key that works on both sides; True if the card is finished with."""
+        if key == "q":
+            raise Leave
+        if key == "s":
+            self.session.skip()
+            self.message = self.screen.say("skipped")
+            return True
+        if key == "u":
+            undone = self.session.undo(self.world.now())
+            if undone:
+                self.message = f"{self.screen.say('undone')}: {undone}"
+                return True
+            self.screen.tell(self.screen.say("nothing_to_undo"))
+        elif key == "n":
+            self.drill(turn)
+        elif key == "r":
+            self.run_demo(turn)
+        return False
+
+    def help(self) -> list[Text]:
+        """All keys."""
+        return card.indent(Text(row) for row in self.screen.say("help").splitlines())
 
     def suggested(self, turn: Turn, ticked: set[str]) -> int:
         """The grade that Enter accepts."""
         return suggest(turn.points, ticked, hints=self.hints, seconds=self.thought_seconds)
 
-    def read_with_panel(self, turn: Turn, ticked: set[str], letters: dict[str, str]) -> str:
-        """Key points and grades, redrawn in place after each tick."""
-
-        def panel() -> list[Text]:
-            rows = card.checklist(turn.points, ticked, self.lang, self.ui, self.width)
-            outcomes, suggested = self.session.outcomes(turn), self.suggested(turn, ticked)
-            rows += [Text(""), *card.grades(outcomes, suggested, self.world.today, self.ui, self.width)]
-            hint = self.screen.say("keys_back", last=max(letters, default="a"))
-            return [*rows, Text(""), *card.indent(wrap(Text(hint, "dim"), self.width - 2 * card.MARGIN))]
-
+    def read_with_panel(self, turn: Turn, ticked: set[str]) -> str:
+        """Ticks, with key points and grades drawn again in place; the first key that is for somebody else."""
+        letters = dict(zip("abcdef", (p.id for p in turn.points), strict=False))
+        note: list[Text] = []
         self.say_message()
-        if not self.keys.terminal:
-            if not self.keys.waiting:
-                self.screen.print(panel())
-            return self.keys.key()
-        with Live(
-            card.group(panel()), console=self.screen.console, auto_refresh=False, vertical_overflow="visible"
-        ) as live:
+        if not self.screen.live:
+            return self.read_plainly(turn, ticked, letters)
+        options = {"auto_refresh": False, "vertical_overflow": "visible", "transient": True}
+        with Live(card.group(self.panel(turn, ticked, note)), console=self.screen.console, **options) as live:  # type: ignore[arg-type]
             while True:
                 key = self.keys.key()
-                if key not in letters:
+                note = []
+                if key in letters:
+                    ticked ^= {letters[key]}
+                elif key == ENTER and letters and not ticked:
+                    note = self.note("tick_first", last=max(letters))
+                elif key in ("h", "p"):
+                    note = self.note("front_only")
+                elif key == "?":
+                    note = [Text(""), *self.help()]
+                elif is_unknown(key, "012345"):
+                    note = self.note("unknown_key", key=key)
+                elif key not in (SPACE, NOTHING):
                     return key
+                live.update(card.group(self.panel(turn, ticked, note)), refresh=True)
+
+    def read_plainly(self, turn: Turn, ticked: set[str], letters: dict[str, str]) -> str:
+        """The same for a pipe or a terminal that cannot move its cursor: the panel is printed below."""
+        while True:
+            if not self.keys.waiting:
+                self.screen.print(self.panel(turn, ticked, []))
+            key = self.keys.key()
+            if key in letters:
                 ticked ^= {letters[key]}
-                live.update(card.group(panel()), refresh=True)
+            elif key == ENTER and letters and not ticked:
+                self.screen.print(self.note("tick_first", last=max(letters)))
+            elif key == "?":
+                self.screen.print(self.help())
+            elif key not in (SPACE, NOTHING, "h", "p"):
+                return key
+
+    def panel(self, turn: Turn, ticked: set[str], note: list[Text]) -> list[Text]:
+        """Question, key points, grades and keys; a line for each where the window is low."""
+        width = self.screen.width
+
+        def rows(*, short: bool) -> list[Text]:
+            out = [] if short else [Text("")]
+            out += card.prompt(turn.question, card.primary(self.lang, self.ui), width)[:1]
+            out += card.checklist(turn.points, ticked, self.lang, self.ui, width, short=short)
+            out += [] if short else [Text("")]
+            outcomes, today = self.session.outcomes(turn), self.session.today
+            out += card.grades(outcomes, self.suggested(turn, ticked), today, self.ui, width)
+            keys = self.screen.say("keys_back", last=max("abcdef"[: len(turn.points)], default="a"))
+            out += [] if short else [Text("")]
+            return [*out, *card.indent(wrap(Text(keys, "dim"), width - 2 * card.MARGIN)), *note]
+
+        full = rows(short=False)
+        return full if len(full) < self.screen.console.height or not self.screen.live else rows(short=True)
+
+    def note(self, phrase: str, **values: object) -> list[Text]:
+        """A line in answer to a key, at the foot of the panel."""
+        text = Text(self.screen.say(phrase, **values))
+        return card.indent(wrap(text, self.screen.width - 2 * card.MARGIN))
 
     # -- answers ----------------------------------------------------------------------------------------------------
 
     def store(self, turn: Turn, grade: int, ticked: set[str]) -> None:
         """Write the answer, then say where it leads."""
         done = self.session.answer(
-            turn, grade, ticked=sorted(ticked), seconds=self.thought_seconds, at=self.world.now(), data=self.data
+            turn,
+            grade,
+            ticked=sorted(ticked),
+            seconds=min(time.monotonic() - self.shown_at, MOST_SECONDS),
+            at=self.world.now(),
+            data={**self.data, "thought": round(self.thought_seconds, 1)},
         )
         self.message = self.where_it_leads(done)
         if not self.keys.terminal:
@@ -190,69 +262,48 @@ class Quiz:
         self.thought_seconds = time.monotonic() - self.shown_at
         self.store(turn, 0, set())
         for name in rest:
-            self.screen.print(card.layer(turn.question, name, self.lang, self.ui, self.width), after=True)
-        if turn.role == "drill":
-            self.screen.print(card.checklist(turn.points, [p.id for p in turn.points], self.lang, self.ui, self.width))
-        self.screen.print(card.evidence(turn.question, self.evidence, self.lang, self.ui, self.width, with_key=False))
+            self.draw_layer(turn, name)
+            self.screen.print([Text("")])
+        everything = [point.id for point in turn.points]
+        self.screen.print(card.checklist(turn.points, everything, self.lang, self.ui, self.screen.width))
+        if turn.role != "drill":
+            self.draw_evidence(turn, with_key=False)
         self.screen.print([Text("")])
-        self.screen.dim("dont_know")
+        if turn.role != "practice":
+            self.screen.dim("dont_know")
         if self.keys.terminal:
             self.screen.dim("next")
-            self.keys.key()
+            if self.keys.key() == "q":
+                raise Leave
 
     def where_it_leads(self, done: Done) -> str:
         """`4 → back on 28 Nov (6 d)`."""
         state, grade = done.state, done.event.grade
         if state is None:
             return ""
-        when = words.day(state.due, self.world.today, self.ui)
-        if done.turn.role == "practice":
+        when = words.day(state.due, self.session.today, self.ui)
+        if done.role == "practice":
             return self.screen.say("no_change", grade=grade, day=when)
         if state.sm2.drill:
             return self.screen.say("comes_today", grade=grade, day=when)
-        return self.screen.say("comes_back", grade=grade, day=when, n=(state.due - self.world.today).days)
+        return self.screen.say("comes_back", grade=grade, day=when, n=(state.due - self.session.today).days)
 
-    # -- keys that work on both sides -------------------------------------------------------------------------------
-
-    def common(self, key: str, turn: Turn) -> bool:
-        """Do what a key says; True if the card is finished with."""
-        if key in ("q", ESCAPE):
-            raise Leave
-        if key == "s":
-            self.session.skip()
-            self.message = self.screen.say("skipped")
-            return True
-        if key == "u":
-            if self.session.undo(self.world.now()):
-                self.message = self.screen.say("undone")
-                return True
-            self.screen.tell(self.screen.say("nothing_to_undo"))
-        elif key == "h":
-            self.hint(turn)
-        elif key == "p":
-            self.predict(turn)
-        elif key == "n":
-            self.drill(turn)
-        elif key == "r":
-            self.run_demo(turn)
-        elif key == "?":
-            self.screen.print(card.indent(Text(row) for row in self.screen.say("help").splitlines()))
-        elif key.isprintable() and key.strip():
-            self.screen.tell(self.screen.say("unknown_key", key=key))
-        return False
+    # -- before the answer ------------------------------------------------------------------------------------------
 
     def hint(self, turn: Turn) -> None:
-        """The probe of the next key point."""
-        if self.hints >= len(turn.points):
+        """The probe of the next key point. A partial repetition shows its probes already, a draft may have none."""
+        asks = [point.ask.pick(card.primary(self.lang, self.ui)) for point in turn.points if any(point.ask)]
+        if turn.role == "drill" or self.hints >= len(asks):
             self.screen.tell(self.screen.say("no_hint"))
             return
-        point = turn.points[self.hints]
         self.hints += 1
-        text = (point.ask if any(point.ask) else point.say).pick(card.languages(self.lang)[-1])
-        self.screen.tell(self.screen.say("hint", i=self.hints, n=len(turn.points), text=text))
+        self.screen.tell(self.screen.say("hint", i=self.hints, n=len(asks), text=asks[self.hints - 1]))
 
     def predict(self, turn: Turn) -> None:
-        """Take a guess at a number; it goes into the log, and into the answer that follows."""
+        """Take one guess at a number; it goes into the log, and into the answer that follows."""
+        if "predicted" in self.data:
+            self.screen.tell(self.screen.say("front_only"))
+            return
         record = figures.predict(self.screen, turn.question, self.evidence)
         if record:
             self.session.note("predict", turn, self.world.now(), record)
@@ -279,10 +330,9 @@ class Quiz:
         try:
             run = run_in_worker(info, settings)
         except MissingExtraError as error:
-            if not offer_install(error, self.ui, self.keys):
-                stored = self.evidence.find(info, settings)
-                if stored:
-                    show_result(self.screen.console, info, stored, self.ui, self.evidence.versions(info))
+            stored = self.evidence.find(info, settings)
+            if not offer_install(error, self.ui, self.keys) and stored:
+                show_result(self.screen.console, info, stored, self.ui, self.evidence.versions(info))
             return
         except UserError as error:
             self.screen.tell(str(error))
@@ -291,8 +341,37 @@ class Quiz:
             return
         show_result(self.screen.console, info, run, self.ui)
 
+    # -- drawing ----------------------------------------------------------------------------------------------------
+
+    def draw_front(self, turn: Turn) -> None:
+        """The question alone."""
+        width = self.screen.width
+        self.screen.clear()
+        self.screen.print([card.header(turn, self.ui), Text("")])
+        self.screen.print(card.prompt(turn.question, self.lang, width), after=True)
+        if turn.role == "drill" and len(turn.points) < len(turn.question.key_points):
+            self.screen.print(card.probes(turn.points, self.lang, self.ui, width), after=True)
+        self.say_message()
+        has_number = turn.role != "drill" and prediction(turn.question, self.evidence) is not None
+        self.screen.dim("keys_front" if has_number else "keys_front_plain")
+        self.screen.print([card.rule(width)])
+
+    def draw_layer(self, turn: Turn, name: str) -> None:
+        """One layer of the answer."""
+        self.screen.print(card.layer(turn.question, name, self.lang, self.ui, self.screen.width))
+
+    def draw_evidence(self, turn: Turn, *, with_key: bool) -> None:
+        """The claims with what was measured."""
+        rows = card.evidence(turn.question, self.evidence, self.lang, self.ui, self.screen.width, with_key=with_key)
+        self.screen.print(rows)
+
     def say_message(self) -> None:
         """Where the last answer leads, shown once."""
         if self.message:
             self.screen.tell(self.message)
             self.message = ""
+
+
+def is_unknown(key: str, more: str = "") -> bool:
+    """Whether a key that shows on the screen means nothing here."""
+    return key.isprintable() and bool(key.strip()) and key not in KEYS + more

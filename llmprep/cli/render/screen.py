@@ -1,5 +1,6 @@
 """Where the quiz draws: a terminal with its width, its language and its keys."""
 
+import shutil
 from collections.abc import Iterable
 
 from rich.text import Text
@@ -8,7 +9,7 @@ from llmprep.cli import words
 from llmprep.cli.context import Context
 from llmprep.cli.render import card
 from llmprep.cli.render.keys import Keys
-from llmprep.cli.render.text import console, line, wrap
+from llmprep.cli.render.text import console, fitting, line, wrap
 
 
 class Screen:
@@ -17,8 +18,19 @@ class Screen:
     def __init__(self, world: Context) -> None:
         self.ui, self.lang = world.ui, world.lang
         self.console = console()
-        self.width = self.console.width
         self.keys = Keys()
+
+    @property
+    def width(self) -> int:
+        """The width to draw at, which follows the window."""
+        if self.keys.terminal:
+            self.console.width = fitting(shutil.get_terminal_size().columns)
+        return self.console.width
+
+    @property
+    def live(self) -> bool:
+        """Whether a part of the screen can be drawn again in place."""
+        return self.keys.terminal and not self.console.is_dumb_terminal
 
     def say(self, phrase: str, /, **values: object) -> str:
         """A phrase in the language of the interface."""

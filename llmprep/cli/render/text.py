@@ -20,8 +20,13 @@ def console(*, stderr: bool = False) -> Console:
     out = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if "COLUMNS" not in os.environ and not (sys.stderr if stderr else sys.stdout).isatty():
         out.width = 80
-    out.width = max(MIN_WIDTH, min(out.width, MAX_WIDTH))
+    out.width = fitting(out.width)
     return out
+
+
+def fitting(columns: int) -> int:
+    """As wide as the terminal, but no wider than reads well."""
+    return max(MIN_WIDTH, min(columns, MAX_WIDTH))
 
 
 def wrap(text: Text, width: int) -> list[Text]:

@@ -16,14 +16,15 @@ def show_today(world: Context) -> None:
     with world.log() as log:
         today = at_a_glance(world.bank(), log, world.today)
     out, ui = console(), world.ui
+    command = f"llmprep --bank {world.bank_dir}" if world.own_bank else "llmprep"
     if today.first_day:
-        out.print(Text(words.say(ui, "welcome", questions=today.total), "bold"))
-        for command, key in (
-            ("llmprep quiz", "start_quiz"),
-            ("llmprep show kv-cache", "start_show"),
-            ("llmprep demo run kv_cache", "start_demo"),
-        ):
-            out.print(Text.assemble("  ", (pad(command, 28), "bold"), words.say(ui, key)))
+        out.print(Text(words.say(ui, "welcome_own" if world.own_bank else "welcome", questions=today.total), "bold"))
+        starters = [(f"{command} quiz", "start_quiz"), (f"{command} show {today.first}", "start_show")]
+        if not world.own_bank:
+            starters.append(("llmprep demo run kv_cache", "start_demo"))
+        column = max(len(text) for text, _ in starters) + 2
+        for text, key in starters:
+            out.print(Text.assemble("  ", (pad(text, column), "bold"), words.say(ui, key)))
         return
     if today.due + today.new:
         text = words.say(ui, "today_line", due=today.due, new=today.new, minutes=today.minutes)
@@ -40,7 +41,7 @@ def show_today(world: Context) -> None:
         name = CLUSTERS[today.weakest[0]]
         label = name.zh if ui == "zh" else name.en
         out.print(Text(words.say(ui, "weakest", cluster=label, share=share(today.weakest[1]))))
-    command = "llmprep quiz" if today.due + today.new else "llmprep stats"
+    command += " quiz" if today.due + today.new else " stats"
     out.print(Text.assemble((words.say(ui, "type") + " ", "dim"), (command, "bold")))
 
 
