@@ -130,9 +130,11 @@ class Bank:
 
     def problems(self) -> "list[Problem]":
         """What is wrong with the files that could not be used."""
+        rows = self._db.execute("SELECT problems FROM file WHERE problems != '[]' ORDER BY path").fetchall()
+        if not rows:
+            return []
         from llmprep.bank.load import Problem
 
-        rows = self._db.execute("SELECT problems FROM file WHERE problems != '[]' ORDER BY path")
         return [Problem(**p) for (text,) in rows for p in json.loads(text)]
 
     def _entries(self, sql: str, args: Sequence[Any]) -> list[Entry]:

@@ -31,6 +31,7 @@ ERRORS = [
     (["demo", "run", "kv_cache", "--plot", "x.gif"], ".svg, .png, .pdf"),
     (["demo", "run", "kv_cache", "--plot", "/no/such/folder/x.svg"], "no folder"),
     (["demo", "show", "nothing"], "no demo called"),
+    (["--bank", "/no/such/bank", "demo", "run", "kv_cache"], "no such folder"),
     (["verify", "--question", "kv"], "no question called"),
     (["verify", "--jobs", "0"], "--jobs"),
     (["export", "anki", "cards.txt"], ".apkg"),

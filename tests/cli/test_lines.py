@@ -19,10 +19,17 @@ def answers(log_path):
 
 
 def test_first_day_gives_three_commands(run):
-    done = run()
+    done = run(bank=None)
     assert done.returncode == 0
-    assert [c for c in ("llmprep quiz", "llmprep show kv-cache", "llmprep demo run kv_cache") if c in done.stdout] != []
+    assert all(c in done.stdout for c in ("llmprep quiz", "llmprep show ", "llmprep demo run kv_cache"))
     assert len(done.stdout.splitlines()) == 4
+
+
+def test_first_day_with_a_bank_of_ones_own_names_it(run, small_bank):
+    done = run()
+    assert f"llmprep --bank {small_bank} quiz" in done.stdout
+    assert f"llmprep --bank {small_bank} show kv-cache" in done.stdout
+    assert "each with a demo" not in done.stdout
 
 
 def test_later_days_say_what_is_waiting(run):

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +52,6 @@ def list_questions(
         return
     with world.log() as log:
         show_entries(entries, {bank.id_of(k): s for k, s in log.states().items()}, world)
-    _warn(bank.problems())
 
 
 def search(
@@ -149,10 +147,3 @@ def _json(value: object) -> str:
         return item
 
     return json.dumps(plain(value), ensure_ascii=False, indent=1)
-
-
-def _warn(problems: Sequence[object]) -> None:
-    if problems:
-        print(f"llmprep: {problems[0]}", file=sys.stderr)
-        if len(problems) > 1:
-            print(f"llmprep: and {len(problems) - 1} more; llmprep bank check shows all", file=sys.stderr)

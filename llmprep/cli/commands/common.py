@@ -10,11 +10,13 @@ from llmprep.errors import UserError
 
 def complete_id(context: typer.Context, incomplete: str) -> list[str]:
     """Question ids of the bank that the command line names."""
+    from llmprep.bank.index import open_bank
     from llmprep.cli.context import make_context
 
     folder = context.find_root().params.get("bank_dir")
     try:
-        ids = make_context(Path(folder) if folder else None, None).bank().ids()
+        world = make_context(Path(folder) if folder else None, None)
+        ids = open_bank(world.bank_dir, world.cache_dir).ids()  # without a word on files that cannot be used
     except UserError:  # not the place to complain
         return []
     return [i for i in ids if i.startswith(incomplete)]

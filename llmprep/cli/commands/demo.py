@@ -91,6 +91,7 @@ def run(
         from llmprep.lab.plot import check_target
 
         check_target(plot, force=force)
+    bank = None if as_json else world.bank()
     if not as_json and sys.stderr.isatty():
         print(words.say(world.ui, "running", demo=info.id), file=sys.stderr)
     try:
@@ -107,14 +108,14 @@ def run(
         from llmprep.lab.plot import draw
 
         draw(result.result.plot, plot)
-    if as_json:
+    if bank is None:
         print(json.dumps({"demo": info.id, **evidence.run_to_plain(result)}, ensure_ascii=False))
     else:
         from llmprep.cli.render.demo import settled, show_result
         from llmprep.cli.render.text import console
 
         out = console()
-        show_result(out, info, result, world.ui, claims=settled(info, world.bank().questions(), world, out.width))
+        show_result(out, info, result, world.ui, claims=settled(info, bank.questions(), world, out.width))
         if plot:
             print(f"  {plot}")
     disagreeing = [f.name for f in result.result.facts if not f.agrees]

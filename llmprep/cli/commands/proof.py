@@ -62,8 +62,6 @@ def verify(
         from llmprep.cli.render.proof import show_report
 
         show_report(report, full=bool(question))
-    for problem in bank.problems():
-        print(f"llmprep: {problem}", file=sys.stderr)
     if not report.ok or bank.problems():
         raise typer.Exit(Exit.CHECK_FAILED)
 
