@@ -192,6 +192,7 @@ def test_escape_and_pasted_text_do_nothing(terminal, log_path):
     quiz.wait("What is alpha?")
     quiz.send("\x1b[200~x marks the quiz, 5 stars\x1b[201~")
     quiz.send("\x1b")
+    time.sleep(0.5)  # a key right behind an escape belongs to it
     quiz.send("h")
     quiz.wait("Hint 1/2: What comes first?")
     assert answers(log_path) == []

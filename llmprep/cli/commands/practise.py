@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from llmprep.cli.commands.common import complete_cluster, complete_id
 from llmprep.cli.context import Context
 from llmprep.content import CLUSTERS
 from llmprep.errors import UserError, did_you_mean
@@ -30,8 +31,11 @@ def known_cluster(name: str | None) -> str | None:
 
 def quiz(
     context: typer.Context,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ask just these, due or not.")] = None,
-    cluster: Annotated[str | None, typer.Option(help="Only this cluster.")] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="Ask just these, due or not.", autocompletion=complete_id),
+    ] = None,
+    cluster: Annotated[str | None, typer.Option(help="Only this cluster.", autocompletion=complete_cluster)] = None,
     new: Annotated[int, typer.Option(min=0, help="New cards a day, at most.")] = 10,
     limit: Annotated[int | None, typer.Option(min=1, help="Cards in this session, at most.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop asking after this time.")] = None,
