@@ -77,7 +77,8 @@ def queue(
     """Today's cards; with `only`, those questions in that order, due or not."""
     if only:
         return [QueueItem(bank.key(bank.question(i).id), "practice") for i in dict.fromkeys(only)][:limit]
-    waiting, seen = log.waiting(today), log.last_grades()
+    waiting = {key: state for key, state in log.waiting(today).items() if bank.id_of(key)}
+    seen = log.last_grades()
     here = bank.clusters(i for key in waiting if (i := bank.id_of(key)))
     order = [bank.key(i) for i, of in here.items() if cluster in (None, of)]
     unseen = (key for i in bank.new_ids(cluster) if (key := bank.key(i)) not in seen)

@@ -181,3 +181,11 @@ def test_an_answer_knows_that_another_terminal_was_first(session, bank, tmp_path
 def test_the_last_grade_is_that_of_the_review_not_of_the_drill(session, log):
     play(session(new_limit=1), [1, 5])
     assert log.state("drafts/a").last_grade == 1
+
+
+def test_new_cards_of_another_bank_leave_todays_alone(session, log):
+    from llmprep.srs.event import Event
+
+    for n in range(3):
+        log.append(Event("answer", TODAY, NOW, f"other/{n}", "whole", 5))
+    assert [i for i, _ in play(session(new_limit=2), [5] * 4)] == ["a", "b"]
