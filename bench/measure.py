@@ -87,20 +87,24 @@ def _cpu_of(pid: int) -> float | None:
         return None
 
 
-def ratios(runs: int, baseline: Callable[[], Spent], *others: Callable[[], Spent]) -> list[Spent]:
-    """Medians of each of the others over the median of the baseline, all by turns; the first round only warms up."""
-    found: list[list[Spent]] = [[each() for each in (baseline, *others)] for _ in range(runs + 1)][1:]
-    wall, cpu = ([statistics.median(column) for column in zip(*rows, strict=True)] for rows in _split(found))
-    return [Spent(w / wall[0], c / cpu[0]) for w, c in zip(wall[1:], cpu[1:], strict=True)]
+def rounds(runs: int, *works: Callable[[], Spent]) -> list[list[Spent]]:
+    """What each piece of work takes, all by turns; a first round, not counted, warms up."""
+    return [[work() for work in works] for _ in range(runs + 1)][1:]
 
 
-def _split(found: list[list[Spent]]) -> tuple[list[list[float]], list[list[float]]]:
-    return [[s.wall for s in row] for row in found], [[s.cpu for s in row] for row in found]
+def medians(found: Sequence[Sequence[Spent]]) -> list[Spent]:
+    """The median of each piece of work over the rounds."""
+    return [Spent(*map(statistics.median, zip(*spent, strict=True))) for spent in zip(*found, strict=True)]
+
+
+def over(spent: Spent, baseline: Spent) -> Spent:
+    """As a multiple of the baseline."""
+    return Spent(spent.wall / baseline.wall, spent.cpu / baseline.cpu)
 
 
 def show(rows: Iterator[Row]) -> bool:
     """Print each row as it comes; the result is whether all targets were met."""
-    print(f"{'':44}{'cpu':>9}{'wall':>9}   target", flush=True)
+    print(f"{'':54}{'cpu':>9}{'wall':>9}   target", flush=True)
     good = True
     for row in rows:
         numbers = f"{row.text:>18}"
@@ -110,7 +114,7 @@ def show(rows: Iterator[Row]) -> bool:
             numbers = f"{cpu:>9}{wall:>9}"
             ok = row.target is None or getattr(row.spent, row.by) <= row.target
         target = f"≤ {row.target:g} {row.unit} ({row.by})  {'✓' if ok else '✗'}" if row.target else "" if ok else "✗"
-        print(f"{row.name:44}{numbers}   {target}".rstrip(), flush=True)
+        print(f"{row.name:54}{numbers}   {target}".rstrip(), flush=True)
         good &= ok
     return good
 
