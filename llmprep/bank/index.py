@@ -3,11 +3,12 @@
 It serves the quiz, lists and search, so that a daily quiz parses no YAML and imports no pydantic.
 """
 
-import hashlib
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,16 +21,20 @@ if TYPE_CHECKING:  # at run time only where needed: a start that finds the index
     from llmprep.bank.load import Problem
     from llmprep.bank.types import Question
 
-FORMAT = 2  # raise it when the tables below change
-MANY = 2_000  # files, from which on a start no longer asks for the time of each
+FORMAT = 3  # raise it when the tables below change
+MANY = 2_000  # files, from which on a quick start no longer asks for the time of each
+
+Files = dict[str, tuple[int, int]]  # path: time in ns, size
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE file (path TEXT PRIMARY KEY, mtime INTEGER, size INTEGER, problems TEXT);
 CREATE TABLE question (
-  id TEXT PRIMARY KEY, path TEXT, cluster INTEGER, level TEXT, asked INTEGER, rank INTEGER,
+  id TEXT, path TEXT, cluster INTEGER, level TEXT, asked INTEGER, rank INTEGER,
   prompt_en TEXT, prompt_zh TEXT, needs TEXT, claims INTEGER, demos TEXT, doc TEXT);
-CREATE INDEX question_rank ON question (rank);
+CREATE INDEX question_rank ON question (rank, id, cluster);
+CREATE INDEX question_id ON question (id, cluster, rank);
+CREATE INDEX file_problems ON file (path) WHERE problems != '[]';
 CREATE VIRTUAL TABLE words USING fts5 (id UNINDEXED, title, terms, body, tokenize = 'porter unicode61');
 """
 
@@ -51,7 +56,6 @@ class Bank:
 
     def __init__(self, folder: Path, name: str, connection: sqlite3.Connection) -> None:
         self.folder, self.name, self._db = folder, name, connection
-        self._many = _is_many(connection)
 
     def close(self) -> None:
         """Close the index."""
@@ -112,14 +116,24 @@ class Bank:
 
     def question(self, question_id: str) -> "Question":
         """One question; raises UserError with a suggestion for an unknown id."""
-        row = self._db.execute("SELECT doc, path FROM question WHERE id = ?", [question_id]).fetchone()
-        if row and self._many and _changed(self._db, row[1]):
-            _update(self._db, self.folder)
-            row = self._db.execute("SELECT doc, path FROM question WHERE id = ?", [question_id]).fetchone()
+        row = self._row(question_id)
+        if row and row[2] != _mtime(row[1]):
+            self.refresh()
+            row = self._row(question_id) or row  # broken by now: as it was
         if row is None:
             hint = did_you_mean(question_id, self.ids())
             raise UserError(f"no question called {question_id!r}{hint} (llmprep list shows all)")
         return _question(row[0])
+
+    def _row(self, question_id: str) -> tuple[str, str, int] | None:
+        sql = "SELECT doc, path, mtime FROM question JOIN file USING (path) WHERE id = ?"
+        row: tuple[str, str, int] | None = self._db.execute(sql, [question_id]).fetchone()
+        return row
+
+    def refresh(self) -> None:
+        """Look at every file, which a quick start does not; whatever is in the way, the index stays as it was."""
+        with suppress(OSError, sqlite3.Error):
+            _refresh(self._db, self.folder, quick=False)
 
     def questions(self, cluster: str | None = None) -> "Iterator[Question]":
         """Every question in full, by cluster, then most asked first."""
@@ -159,79 +173,83 @@ def _where(cluster: str | None) -> tuple[str, list[int]]:
     return ("WHERE cluster = ?", [content.CLUSTERS[cluster].number]) if cluster else ("", [])
 
 
-def open_bank(folder: Path, cache_dir: Path) -> Bank:
-    """The index of the bank in `folder`, brought up to date. Raises UserError if there is no such folder."""
+def open_bank(folder: Path, cache_dir: Path, *, quick: bool = False) -> Bank:
+    """The index of the bank in `folder`, brought up to date. Raises UserError if there is no such folder.
+
+    With `quick`, of a large bank only the folders are looked at, which tells of new, removed and replaced files; one
+    that was edited in place is noticed when its question is asked for, or by `Bank.refresh`.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; --bank takes a folder of question files (*.yaml)")
     folder = folder.resolve()
     stamp = f"{FORMAT} {__version__} {folder}"
-    name = hashlib.sha256(stamp.encode()).hexdigest()[:12]
-    connection = _cached(cache_dir / f"bank-{name}.db", folder) or _refreshed(Path(":memory:"), folder)
+    path = cache_dir / f"bank-{zlib.crc32(stamp.encode()):08x}.db"  # hashlib would load OpenSSL
+    connection = _cached(path, folder, quick=quick) or _opened(Path(":memory:"), folder, quick=quick)
     return Bank(folder, "" if folder == content.questions_dir() else folder.name, connection)
 
 
-def _cached(path: Path, folder: Path) -> sqlite3.Connection | None:
+def _cached(path: Path, folder: Path, *, quick: bool) -> sqlite3.Connection | None:
     """The index in a file, made anew if damaged; None where none can be kept, which costs time and nothing else."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return _refreshed(path, folder)
+            return _opened(path, folder, quick=quick)
         except sqlite3.OperationalError:
             return None
         except sqlite3.DatabaseError:
             path.unlink()
-            return _refreshed(path, folder)
+            return _opened(path, folder, quick=quick)
     except (OSError, sqlite3.Error):
         return None
 
 
-def _refreshed(path: Path, folder: Path) -> sqlite3.Connection:
+def _opened(path: Path, folder: Path, *, quick: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=30, isolation_level=None)
     try:
-        if not _is_current(connection, folder):
-            _update(connection, folder)
+        _refresh(connection, folder, quick=quick)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _is_current(connection: sqlite3.Connection, folder: Path) -> bool:
-    """Whether the index still describes the folder.
-
-    Of a large bank only the folders are looked at, which tells of new, removed and replaced files; a file changed in
-    place is noticed when its question is opened, and by `bank check`.
-    """
+def _refresh(connection: sqlite3.Connection, folder: Path, *, quick: bool) -> None:
+    """Bring the index up to date, in one transaction."""
     try:
-        stored = dict(connection.execute("SELECT key, value FROM meta"))
-    except sqlite3.OperationalError:
-        return False
-    if _is_many(connection):
-        return all(_mtime(path) == mtime for path, mtime in json.loads(stored["folders"]).items())
-    return stored.get("fingerprint") == _fingerprint(_scan(folder)[0])
+        known = json.loads(connection.execute("SELECT value FROM meta WHERE key = 'folders'").fetchone()[0])
+        if quick and known and all(_mtime(path) == mtime for path, mtime in known.items()):
+            return
+        files, folders = _scan(folder)
+        if folders == known and files == _known_files(connection):
+            return
+    except sqlite3.OperationalError:  # no tables yet
+        files, folders = _scan(folder)
+    with connection:
+        _update(connection, files, folders)
 
 
-def _is_many(connection: sqlite3.Connection) -> bool:
-    return int(connection.execute("SELECT count(*) FROM file").fetchone()[0]) > MANY
+def _known_files(connection: sqlite3.Connection) -> Files:
+    return {path: (mtime, size) for path, mtime, size in connection.execute("SELECT path, mtime, size FROM file")}
 
 
-def _changed(connection: sqlite3.Connection, path: str) -> bool:
-    known = connection.execute("SELECT mtime FROM file WHERE path = ?", [path]).fetchone()
-    return known is None or known[0] != _mtime(path)
-
-
-def _mtime(path: str) -> int | None:
+def _mtime(path: str) -> int:
+    """The time of a file or folder in ns, 0 if it is gone."""
     try:
         return Path(path).stat().st_mtime_ns
     except OSError:
-        return None
+        return 0
 
 
-def _scan(folder: Path) -> tuple[list[tuple[str, int, int]], list[str]]:
-    """(path, mtime in ns, size) of each question file, and every folder; one scandir each, since this is often done."""
-    found = []
-    folders = [str(folder)]
-    for where in folders:
+def _scan(folder: Path) -> tuple[Files, dict[str, int]]:
+    """The question files, and the folders of a large bank with their times; one scandir each: this is often done.
+
+    The time of a folder is taken before the look into it: a file that comes meanwhile is found the next time.
+    """
+    files: Files = {}
+    folders: dict[str, int] = {}
+    todo = [str(folder)]
+    for where in todo:
+        folders[where] = _mtime(where)
         with os.scandir(where) as entries:
             for entry in entries:
                 name = entry.name
@@ -240,52 +258,43 @@ def _scan(folder: Path) -> tuple[list[tuple[str, int, int]], list[str]]:
                 if name.endswith((".yaml", ".yml")):
                     if entry.is_file():
                         status = entry.stat()
-                        found.append((entry.path, status.st_mtime_ns, status.st_size))
+                        files[entry.path] = (status.st_mtime_ns, status.st_size)
                 elif name != "evidence" and entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-    return found, folders
+                    todo.append(entry.path)
+    return files, folders if len(files) >= MANY else {}
 
 
-def _fingerprint(stats: list[tuple[str, int, int]]) -> str:
-    return hashlib.sha256(repr(sorted(stats)).encode()).hexdigest()
-
-
-def _update(connection: sqlite3.Connection, folder: Path) -> None:
-    """Read what has changed since the last time, in one transaction."""
-    from llmprep.bank.load import files
+def _update(connection: sqlite3.Connection, files: Files, folders: dict[str, int]) -> None:
+    """Read what has changed since the last time."""
     from llmprep.srs.queue import introduction_order
 
-    stats, folders = _scan(folder)
-    mtimes = {path: _mtime(path) for path in folders}
     connection.execute("BEGIN IMMEDIATE")
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'question'").fetchone():
         for statement in _SCHEMA.split(";\n"):
             connection.execute(statement)
     # a file with a problem is read again: the problem may be the other file of two with one id
     connection.execute("DELETE FROM file WHERE problems != '[]'")
-    known = {path: (mtime, size) for path, mtime, size in connection.execute("SELECT path, mtime, size FROM file")}
-    now = {path: (mtime, size) for path, mtime, size in stats}
-    changed = [path for path in known if now.get(path) != known[path]]
+    known = _known_files(connection)
+    changed = [path for path in known if files.get(path) != known[path]]
     connection.executemany(
         "DELETE FROM words WHERE id IN (SELECT id FROM question WHERE path = ?)", [(path,) for path in changed]
     )
     connection.executemany("DELETE FROM question WHERE path = ?", [(path,) for path in changed])
     connection.executemany("DELETE FROM file WHERE path = ?", [(path,) for path in changed])
-    for path in files(folder):
-        if known.get(str(path)) != now.get(str(path)):
-            _add(connection, path, now.get(str(path), (0, 0)))
+    for path in sorted(files):
+        if known.get(path) != files[path]:
+            _add(connection, path, files[path])
     rows = connection.execute("SELECT id, asked, needs FROM question ORDER BY cluster, id").fetchall()
     order = introduction_order([(row[0], row[1], json.loads(row[2])) for row in rows])
-    connection.executemany("UPDATE question SET rank = ? WHERE id = ?", [(i, key) for i, key in enumerate(order)])
-    meta = {"fingerprint": _fingerprint(stats), "folders": json.dumps(mtimes)}
-    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
-    connection.execute("COMMIT")
+    ranks = list(enumerate(order))
+    connection.executemany("UPDATE question SET rank = ?1 WHERE id = ?2 AND rank != ?1", ranks)
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('folders', ?)", [json.dumps(folders)])
 
 
-def _add(connection: sqlite3.Connection, path: Path, stat: tuple[int, int]) -> None:
+def _add(connection: sqlite3.Connection, path: str, stat: tuple[int, int]) -> None:
     from llmprep.bank.load import Loaded, load_file
 
-    loaded = load_file(path)
+    loaded = load_file(Path(path))
     problems: Iterable[Problem] = loaded if isinstance(loaded, list) else ()
     if isinstance(loaded, Loaded):
         other = connection.execute("SELECT path FROM question WHERE id = ?", [loaded.question.id]).fetchone()
@@ -294,10 +303,10 @@ def _add(connection: sqlite3.Connection, path: Path, stat: tuple[int, int]) -> N
         else:
             _add_question(connection, loaded.question, path)
     text = json.dumps([asdict(p) for p in problems], ensure_ascii=False)
-    connection.execute("INSERT INTO file VALUES (?, ?, ?, ?)", [str(path), *stat, text])
+    connection.execute("INSERT INTO file VALUES (?, ?, ?, ?)", [path, *stat, text])
 
 
-def _add_question(connection: sqlite3.Connection, q: "Question", path: Path) -> None:
+def _add_question(connection: sqlite3.Connection, q: "Question", path: str) -> None:
     from llmprep.bank import search
 
     doc = asdict(q)
@@ -305,7 +314,7 @@ def _add_question(connection: sqlite3.Connection, q: "Question", path: Path) -> 
     texts += [t for point in q.key_points for t in (*point.say, *point.ask)]
     texts += [t for pitfall in q.pitfalls for t in (*pitfall.wrong, *pitfall.right)]
     terms = " ".join([q.id.replace("-", " "), *q.tags, *(t for term in q.terms for t in term)])
-    row = [q.id, str(path), content.CLUSTERS[q.cluster].number, q.level, q.asked, 0, *q.prompt]
+    row = [q.id, path, content.CLUSTERS[q.cluster].number, q.level, q.asked, 0, *q.prompt]
     row += [json.dumps(q.needs), len(q.claims), json.dumps(q.demos), json.dumps(doc, ensure_ascii=False)]
     connection.execute(f"INSERT INTO question VALUES ({','.join('?' * len(row))})", row)  # noqa: S608
     words = [search.split(" ".join(q.prompt)), search.split(terms), search.split(" ".join(texts))]

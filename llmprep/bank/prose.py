@@ -1,17 +1,16 @@
 """Light Markdown as questions use it: paragraphs, lists, code blocks; bold and code inside a line."""
 
 import re
-from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-_WIDE = re.compile(r"[\u2e80-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef“”‘’…—]")
-_CJK_PUNCTUATION = re.compile(r"[\u3000-\u303f\uff00-\uff0f\uff1a-\uff20“”‘’…—]")
-_ITEM = re.compile(r"\s*([-*]|\d+\.)\s+")
-_INLINE = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
+# Compiled where they are used: the first card needs only one of them.
+_WIDE = r"[\u2e80-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef“”‘’…—]"
+_CJK_PUNCTUATION = r"[\u3000-\u303f\uff00-\uff0f\uff1a-\uff20“”‘’…—]"
+_ITEM = r"\s*([-*]|\d+\.)\s+"
+_INLINE = r"`([^`]+)`|\*\*([^*]+)\*\*"
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """A paragraph, a list item with its marker ("-", "2.") or a code block; only code has line breaks."""
 
     kind: Literal["paragraph", "item", "code"]
@@ -42,11 +41,11 @@ def blocks(text: str) -> list[Block]:
             open_kind = ""
         elif not line.strip():
             open_kind = ""
-        elif item := _ITEM.match(line):
+        elif item := re.match(_ITEM, line):
             out.append(Block("item", line[item.end() :].strip(), item[1].replace("*", "-")))
             open_kind = "item"
         elif open_kind:
-            out[-1] = replace(out[-1], text=join(out[-1].text, line.strip()))
+            out[-1] = out[-1]._replace(text=join(out[-1].text, line.strip()))
         else:
             out.append(Block("paragraph", line.strip()))
             open_kind = "paragraph"
@@ -58,8 +57,8 @@ def join(left: str, right: str) -> str:
     if not left or not right:
         return left + right
     before, after = left[-1], right[0]
-    both_wide = _WIDE.match(before) and _WIDE.match(after)
-    punctuated = _CJK_PUNCTUATION.match(before) or _CJK_PUNCTUATION.match(after)
+    both_wide = re.match(_WIDE, before) and re.match(_WIDE, after)
+    punctuated = re.match(_CJK_PUNCTUATION, before) or re.match(_CJK_PUNCTUATION, after)
     return left + right if both_wide or punctuated else f"{left} {right}"
 
 
@@ -67,7 +66,7 @@ def spans(text: str) -> list[Span]:
     """A line as styled runs: `spans("a **b**") == [("", "a "), ("bold", "b")]`."""
     out = []
     end = 0
-    for match in _INLINE.finditer(text):
+    for match in re.finditer(_INLINE, text):
         if match.start() > end:
             out.append(Span("", text[end : match.start()]))
         code, bold = match.groups()

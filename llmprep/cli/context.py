@@ -4,10 +4,9 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmprep import content
 from llmprep.errors import UserError
@@ -21,8 +20,7 @@ ROLLOVER = timedelta(hours=4)  # a night owl's day ends at 04:00
 LANGUAGES = ("en", "zh", "both")
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """What a command needs to know of the world. `lang` may be "both"; `ui` is the language of the interface."""
 
     bank_dir: Path
@@ -47,11 +45,14 @@ class Context:
         """Whether the bank is one that the person added."""
         return self.bank_dir.resolve() != content.questions_dir()
 
-    def bank(self) -> "Bank":
-        """The bank, indexed; a file of it that cannot be used is named on stderr."""
+    def bank(self, *, quick: bool = False) -> "Bank":
+        """The bank, indexed; a file of it that cannot be used is named on stderr.
+
+        `quick` spares a start the look at every file of a large one.
+        """
         from llmprep.bank.index import open_bank
 
-        bank = open_bank(self.bank_dir, self.cache_dir)
+        bank = open_bank(self.bank_dir, self.cache_dir, quick=quick)
         problems = bank.problems()
         if problems:
             more = f" (and {len(problems) - 1} more; llmprep bank check shows all)" if problems[1:] else ""

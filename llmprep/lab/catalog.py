@@ -6,11 +6,10 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmprep import content
 from llmprep.errors import MissingExtraError, UserError, did_you_mean
@@ -18,8 +17,7 @@ from llmprep.lab.claim import Setting, Settings
 from llmprep.lab.contract import Result
 
 
-@dataclass(frozen=True)
-class DemoInfo:
+class DemoInfo(NamedTuple):
     """A demo as its docstring introduces it: `question` is the first line, `lesson` the argument below it."""
 
     id: str
@@ -28,8 +26,7 @@ class DemoInfo:
     lesson: str
 
 
-@dataclass(frozen=True)
-class Demo:
+class Demo(NamedTuple):
     """A demo that has been imported and can run."""
 
     info: DemoInfo
@@ -83,6 +80,7 @@ def canonical(info: DemoInfo, settings: Settings) -> str:
     return " ".join(f"{name}={differing[name]}" for name in sorted(differing))
 
 
+@cache
 def source_files(info: DemoInfo) -> list[Path]:
     """The demo and every llmprep source that it imports, directly or not."""
     seen: dict[Path, None] = {}
@@ -114,6 +112,7 @@ def _imports(path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
+@cache
 def _module_files(module: str) -> list[Path]:
     head, _, rest = module.partition(".")
     if head != "llmprep" or not rest:

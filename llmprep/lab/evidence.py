@@ -1,6 +1,5 @@
 """Stored measurements: one JSON file a demo, keyed by setting, with a hash of everything they depend on."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -87,6 +86,8 @@ def is_current(book: Book, info: DemoInfo) -> bool:
 @cache
 def source_hash(info: DemoInfo) -> str:
     """SHA-256 over the demo, the llmprep sources that it imports and the data tables that it can read."""
+    import hashlib  # loads OpenSSL, which a quiz does without
+
     digest = hashlib.sha256()
     sources = catalog.source_files(info)
     reads_data = any(path.name == "content.py" for path in sources)
@@ -101,6 +102,7 @@ def _data_files() -> list[Path]:
     return sorted(p for p in paths if p.name not in _NOT_FOR_DEMOS)
 
 
+@cache
 def versions(info: DemoInfo) -> dict[str, str]:
     """The installed versions of the libraries that the demo imports (build tags such as +cpu left out)."""
     import importlib.metadata

@@ -1,7 +1,6 @@
 """From the events of one card to where the card stands: a pure fold, so that the log alone is the truth."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Literal, NamedTuple
 
@@ -11,8 +10,7 @@ from llmprep.srs.event import Event
 Role = Literal["new", "review", "drill", "practice"]
 
 
-@dataclass(frozen=True, slots=True)
-class CardState:
+class CardState(NamedTuple):
     """Where a card stands.
 
     `due` is the day of the next review, `last_day` that of the last review or drill. `reviews` counts scheduled
@@ -61,6 +59,11 @@ def fold_card(events: Iterable[Event]) -> CardState | None:
     return state
 
 
+def step(state: CardState | None, event: Event) -> CardState | None:
+    """The card after an event that comes after all its others and is no undo: what `fold_card` would find."""
+    return _after(state, event, role_of(state, event.day) if event.kind == "answer" else None)
+
+
 def replay(events: Iterable[Event]) -> Iterator[Step]:
     """The history of one card, step by step, without what was undone. Undoing the same event twice is undoing it once.
 
@@ -83,9 +86,9 @@ def _after(state: CardState | None, event: Event, role: Role | None) -> CardStat
     if event.kind == "answer" and event.grade is not None and role != "practice":
         return _answered(state or CardState(sm2.State(), event.day, event.day), event, event.grade, role)
     if event.kind == "suspend":
-        return replace(state or CardState(sm2.State(), event.day, event.day), suspended=True)
+        return (state or CardState(sm2.State(), event.day, event.day))._replace(suspended=True)
     if event.kind == "unsuspend" and state is not None:
-        return replace(state, suspended=False) if state.reviews else None
+        return state._replace(suspended=False) if state.reviews else None
     return state
 
 

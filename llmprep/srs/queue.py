@@ -1,14 +1,13 @@
 """Which cards today, and in which order."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from llmprep.srs.fold import CardState, Role, role_of
 
 
-@dataclass(frozen=True, slots=True)
-class QueueItem:
+class QueueItem(NamedTuple):
     """A card to ask today, and as what."""
 
     key: str

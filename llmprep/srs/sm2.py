@@ -5,15 +5,14 @@ algorithm SM-2. Binary floats would be wrong: after five perfect answers the eas
 = 150 days; floats arrive at 3.0000000000000004, and rounding up turns that dust into day 151.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 EF_START = 250
 EF_MIN = 130
 INTERVAL_MAX = 36_500
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What SM-2 remembers of a card.
 
     `ef` is the easiness factor in hundredths, `repetition` the successes in a row, `interval` the days from the last

@@ -11,7 +11,7 @@ from typing import Self
 from uuid import uuid4
 
 from llmprep.srs.event import Event
-from llmprep.srs.fold import CardState, fold_card
+from llmprep.srs.fold import CardState, fold_card, step
 from llmprep.store.database import connect, transaction, user_errors
 from llmprep.store.inspection import check
 from llmprep.store.merge import new_rows, unmergeable
@@ -32,6 +32,7 @@ from llmprep.store.rows import (
 EVENTS = f"SELECT {EVENT_COLUMNS} FROM events"  # noqa: S608
 CARDS = f"SELECT {CARD_COLUMNS} FROM cards"  # noqa: S608
 IN_ORDER = "ORDER BY day, at, device, seq, id"
+LATER = "SELECT 1 FROM events WHERE card = ? AND (day, at, device, seq) > (?, ?, ?, ?) LIMIT 1"
 NOT_UNDONE = "NOT EXISTS (SELECT 1 FROM events AS u WHERE u.kind = 'undo' AND u.undoes = e.id)"
 
 
@@ -201,10 +202,16 @@ class ReviewLog:
     def _append(self, connection: sqlite3.Connection, event: Event) -> Event:
         (last,) = connection.execute("SELECT max(seq) FROM events WHERE device = ?", (self.device,)).fetchone()
         row = event_row(replace(event, id=uuid4().hex, device=self.device, seq=(last or 0) + 1))
+        event = event_of(row)
+        _, at, day, device, seq, *_ = row
+        later = connection.execute(LATER, (event.card, day, at, device, seq)).fetchone()
         connection.execute(INSERT_EVENT, row)
-        if event.card:
+        if event.card and (later or event.kind == "undo"):
             _refold(connection, event.card)
-        return event_of(row)
+        elif event.card:
+            before = connection.execute(f"{CARDS} WHERE card = ?", (event.card,)).fetchone()
+            _put(connection, event.card, step(before and card_of(before), event))
+        return event
 
 
 def _events_of(connection: sqlite3.Connection, card: str) -> list[Event]:
@@ -213,7 +220,10 @@ def _events_of(connection: sqlite3.Connection, card: str) -> list[Event]:
 
 def _refold(connection: sqlite3.Connection, card: str) -> None:
     """Put the fold of a card's events into the table, inside the transaction that changed them."""
-    state = fold_card(_events_of(connection, card))
+    _put(connection, card, fold_card(_events_of(connection, card)))
+
+
+def _put(connection: sqlite3.Connection, card: str, state: CardState | None) -> None:
     if state is None:
         connection.execute("DELETE FROM cards WHERE card = ?", (card,))
     else:

@@ -6,7 +6,6 @@ It runs inside a transaction, after the file was copied to `reviews.db.before-v2
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,6 +14,8 @@ from llmprep.store.database import read_only, transaction
 
 def version_1(connection: sqlite3.Connection) -> None:
     """The first tables, and the name of this device."""
+    from importlib.resources import files
+
     for statement in _statements(files("llmprep.store").joinpath("schema.sql").read_text(encoding="utf-8")):
         connection.execute(statement)
     connection.execute("INSERT INTO meta (key, value) VALUES ('device', ?)", (uuid4().hex,))

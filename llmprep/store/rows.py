@@ -35,7 +35,7 @@ def event_row(event: Event) -> Row:
         _json(event.asked),
         event.seconds,
         event.undoes,
-        json.dumps(dict(event.data), ensure_ascii=False, sort_keys=True),
+        json.dumps(dict(event.data), ensure_ascii=False, sort_keys=True) if event.data else "{}",
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmprep.bank.index import Bank
 from llmprep.bank.types import KeyPoint, Question
@@ -15,16 +15,14 @@ from llmprep.store.log import ReviewLog
 from llmprep.study.today import SECONDS
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """Where a grade leads: the next due day, and whether the card comes back today."""
 
     due: date
     again_today: bool
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """One card to ask. `points` are the key points asked for: all, or those missed before."""
 
     key: str
@@ -44,8 +42,7 @@ class Turn:
     today: date = date.min
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(NamedTuple):
     """One answer of this session, and as what it counted (practice, if another terminal was first)."""
 
     turn: Turn

@@ -1,9 +1,9 @@
 """Today: which cards are waiting, how long they take, how it went lately, where it is weakest."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import islice
+from typing import NamedTuple
 
 from llmprep.bank.index import Bank
 from llmprep.srs.queue import QueueItem, plan_day
@@ -15,8 +15,7 @@ NEW_A_DAY = 10
 ENOUGH_CARDS = 5
 
 
-@dataclass(frozen=True)
-class Today:
+class Today(NamedTuple):
     """`first` is the question to start with.
 
     `weakest` is a cluster and the share of its cards that were graded 3 or better when they were last due.

@@ -2,6 +2,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -153,7 +154,7 @@ def test_a_second_start_imports_neither_yaml_nor_pydantic(bank, draft, cache):
     assert runs[1] == "[]\n"
 
 
-def test_a_large_bank_is_looked_at_by_folder_and_by_the_question_opened(bank, draft, cache, monkeypatch):
+def test_an_edit_in_place_is_seen_when_the_question_is_opened(bank, draft, cache, monkeypatch):
     from llmprep.bank import index
 
     monkeypatch.setattr(index, "MANY", 1)
@@ -196,4 +197,83 @@ def test_lock_files_of_editors_and_pipes_are_passed_over(bank, draft, cache):
     os.mkfifo(folder / "pipe.yaml")
     opened = open_bank(folder, cache)
     assert opened.ids() == ["a"]
+    opened.close()
+
+
+@pytest.fixture
+def large(monkeypatch):
+    monkeypatch.setattr("llmprep.bank.index.MANY", 2)
+
+
+def edit(path, text):
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+    os.utime(path, ns=(1, 1))
+
+
+def test_a_quick_start_sees_files_come_and_go(bank, draft, cache, large):
+    folder = bank(a=draft("a"), b=draft("b"))
+    open_bank(folder, cache, quick=True).close()
+    bank(c=draft("c"))
+    (folder / "b.yaml").unlink()
+    opened = open_bank(folder, cache, quick=True)
+    assert sorted(opened.ids()) == ["a", "c"]
+    opened.close()
+
+
+def test_a_quick_start_sees_a_new_folder(bank, draft, cache, large):
+    folder = bank(a=draft("a"), b=draft("b"))
+    open_bank(folder, cache, quick=True).close()
+    (folder / "sub").mkdir()
+    (folder / "sub" / "c.yaml").write_text(draft("c"), encoding="utf-8")
+    opened = open_bank(folder, cache, quick=True)
+    assert sorted(opened.ids()) == ["a", "b", "c"]
+    opened.close()
+
+
+def test_a_question_edited_in_place_is_asked_as_it_is_now(bank, draft, cache, large):
+    folder = bank(a=draft("a"), b=draft("b"))
+    open_bank(folder, cache).close()
+    edit(folder / "a.yaml", draft("a", "Edited?"))
+    opened = open_bank(folder, cache, quick=True)
+    assert [e.prompt.en for e in opened.entries() if e.id == "a"] != ["Edited?"], "not looked at"
+    assert opened.question("a").prompt.en == "Edited?"
+    opened.close()
+
+
+def test_a_question_broken_meanwhile_stays_as_it_was(bank, draft, cache, large):
+    folder = bank(a=draft("a", "Whole?"), b=draft("b"))
+    opened = open_bank(folder, cache)
+    edit(folder / "a.yaml", "id: [\n")
+    assert opened.question("a").prompt.en == "Whole?"
+    opened.close()
+
+
+def test_everything_else_looks_at_every_file(bank, draft, cache, large):
+    folder = bank(a=draft("a"), b=draft("b"))
+    open_bank(folder, cache).close()
+    edit(folder / "a.yaml", draft("a", "Edited?"))
+    opened = open_bank(folder, cache)
+    assert [e.id for e in opened.search("edited")] == ["a"]
+    opened.close()
+
+
+def test_refresh_makes_up_for_a_quick_start(bank, draft, cache, large):
+    folder = bank(a=draft("a"), b="id: [\n")
+    open_bank(folder, cache).close()
+    edit(folder / "b.yaml", draft("b"))
+    opened = open_bank(folder, cache, quick=True)
+    assert opened.ids() == ["a"]
+    opened.refresh()
+    assert sorted(opened.ids()) == ["a", "b"]
+    opened.close()
+
+
+def test_dot_lock_files_and_dead_links(bank, draft, cache, monkeypatch):
+    folder = bank(a=draft("a"))
+    (folder / ".#a.yaml").symlink_to("me@host.1")
+    (folder / "gone.yaml").symlink_to("nowhere")
+    monkeypatch.chdir(folder)
+    opened = open_bank(Path(), cache)
+    assert (opened.ids(), opened.problems()) == (["a"], [])
     opened.close()

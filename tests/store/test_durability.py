@@ -241,11 +241,11 @@ def test_a_log_that_another_process_is_just_creating(path, start, answer):
 
 
 def test_an_interrupted_append_leaves_the_log_usable(log, answer, monkeypatch):
-    def interrupt(_events):
+    def interrupt(_state, _event):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("llmprep.store.log.fold_card", interrupt)
+        patch.setattr("llmprep.store.log.step", interrupt)
         with pytest.raises(KeyboardInterrupt):
             log.append(answer())
     assert log.events() == []

@@ -1,5 +1,6 @@
 """What is written comes back, the log only grows, and the cards are always the fold of their events."""
 
+import random
 import sqlite3
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -267,3 +268,21 @@ def test_what_a_day_is_about(log, answer):
     states = log.states()
     assert log.waiting(DAY) == {key: states[key] for key in ("yesterday", "suspended")}
     assert log.last_grades() == {"yesterday": 5, "today": 5, "suspended": None}
+
+
+def test_appending_step_by_step_is_folding_everything(tmp_path):
+    rng = random.Random(5)
+    with ReviewLog.open(tmp_path / "reviews.db") as log:
+        for _ in range(600):
+            day = date(2026, 8, 1) + timedelta(days=rng.randrange(40))  # clocks also go back
+            at = datetime(day.year, day.month, day.day, rng.randrange(24), tzinfo=UTC)
+            kind = rng.choices(["answer", "suspend", "unsuspend", "predict", "undo"], [8, 1, 1, 1, 2])[0]
+            known = log.events()
+            if kind == "undo" and known:
+                log.undo(rng.choice(known).id, at, day)
+            elif kind != "undo":
+                grade = rng.randrange(6) if kind == "answer" else None
+                log.append(Event(kind, day, at, rng.choice("abc"), "whole", grade, ("x",), ("x", "y")))
+        kept = log.states()
+        log.rebuild()
+        assert log.states() == kept

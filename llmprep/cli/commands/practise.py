@@ -52,12 +52,13 @@ def quiz(
     if lang:
         world = make_context(world.bank_dir, lang)
     known_cluster(cluster)
-    bank = world.bank()
+    bank = world.bank(quick=True)
     with world.log(create=True) as log:
         log.probe(world.now())
         cards = queue(bank, log, world.today, cluster=cluster, new_limit=new, limit=limit, only=ids or ())
         session = Session(bank, log, world.today, cards, pace(log))
         Quiz(world, bank, log, session, minutes=minutes, at_once=at_once).run()
+    bank.refresh()
 
 
 def undo(context: typer.Context) -> None:

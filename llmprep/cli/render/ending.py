@@ -7,7 +7,6 @@ from rich.text import Text
 from llmprep.bank.index import Bank
 from llmprep.cli import words
 from llmprep.cli.render.screen import Screen
-from llmprep.cli.render.stats import grade_bars
 from llmprep.srs.fold import CardState
 from llmprep.store.log import ReviewLog
 from llmprep.study.session import Done, Session
@@ -39,6 +38,8 @@ def summary(screen: Screen, session: Session, ending: str, seconds: float) -> No
     screen.print([Text(""), Text("  " + title, "bold")])
     if not first:
         return
+    from llmprep.cli.render.stats import grade_bars  # not before the first card
+
     counts = {grade: sum(d.event.grade == grade for d in first.values()) for grade in range(6)}
     screen.print([Text(""), *grade_bars(counts, screen.ui, screen.width), Text("")])
     today, mine = session.today, _active(session.bank, session.log)

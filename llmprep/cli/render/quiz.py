@@ -4,7 +4,6 @@ import random
 import time
 from typing import Any
 
-from rich.live import Live
 from rich.text import Text
 
 from llmprep.bank.index import Bank
@@ -184,6 +183,8 @@ class Quiz:
         self.say_message()
         if not self.screen.live:
             return self.read_plainly(turn, ticked, letters)
+        from rich.live import Live  # not before the first card
+
         options = {"auto_refresh": False, "vertical_overflow": "visible", "transient": True}
         with Live(card.group(self.panel(turn, ticked, note)), console=self.screen.console, **options) as live:  # type: ignore[arg-type]
             while True:

@@ -14,7 +14,7 @@ from llmprep.study.today import at_a_glance
 def show_today(world: Context) -> None:
     """What is waiting, how it has gone lately, what to type: a few lines that never scroll."""
     with world.log() as log:
-        today = at_a_glance(world.bank(), log, world.today)
+        today = at_a_glance(world.bank(quick=True), log, world.today)
     out, ui = console(), world.ui
     command = f"llmprep --bank {world.bank_dir}" if world.own_bank else "llmprep"
     if today.first_day:
