@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import chain
 
+from calc import calc
 from measure import Row, main
 from proof import proof
 from startup import startup
@@ -10,8 +11,8 @@ from store import store
 
 
 def everything(quick: bool) -> Iterator[Row]:
-    """Start, store, prove."""
-    return chain(startup(quick), store(quick), proof(quick))
+    """Start, store, prove, calculate."""
+    return chain(startup(quick), store(quick), proof(quick), calc(quick))
 
 
 if __name__ == "__main__":

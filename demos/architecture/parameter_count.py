@@ -18,8 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from llmprep import content
-from llmprep.calc import shapes
+from llmprep.calc import families
+from llmprep.calc.shapes import Shape
 from llmprep.lab import Fact, Plot, Result, Series, Table, Text
+
+BUILT = ("gpt2", "llama", "mistral", "qwen2", "qwen3")  # the families whose modules stand below
 
 
 def gpt2_by_hand(V: int, L: int, d: int, n_positions: int, n_tables: int) -> int:
@@ -35,14 +38,14 @@ def llama_by_hand(V: int, L: int, d: int, *, H: int, H_kv: int, D: int, ff: int,
     return n_tables * V * d + L * (2 * d * D * (H + H_kv) + 3 * d * ff + 2 * d) + d
 
 
-def by_hand(s: shapes.Shape) -> int:
+def by_hand(s: Shape) -> int:
     """The right formula for a shape; Qwen2 adds a bias to q, k, v, Qwen3 an RMSNorm of head_dim for q and for k."""
     V, L, d, n_tables = s.vocab_size, s.n_layers, s.d_model, 1 if s.tied else 2
-    if s.layer_norm:
-        return gpt2_by_hand(V, L, d, s.n_positions, n_tables)
-    H, H_kv, D = s.n_heads, s.n_kv_heads, s.head_dim
-    extra = s.qkv_bias * (H + 2 * H_kv) * D + s.qk_norm * 2 * D
-    return llama_by_hand(V, L, d, H=H, H_kv=H_kv, D=D, ff=s.d_ff, n_tables=n_tables) + L * extra
+    if s.family == "gpt2":
+        return gpt2_by_hand(V, L, d, s.context or 0, n_tables)
+    a, ff = s.attention, s.feed_forward.d_ff
+    extra = a.qkv_bias * (a.q_dim + 2 * a.kv_dim) + bool(a.qk_norm) * 2 * a.head_dim
+    return llama_by_hand(V, L, d, H=a.n_heads, H_kv=a.n_kv_heads, D=a.head_dim, ff=ff, n_tables=n_tables) + L * extra
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -143,9 +146,10 @@ class Params:
     def __post_init__(self) -> None:
         if self.vocab_size < 0 or self.n_kv_heads < 0:
             raise ValueError("vocab_size and n_kv_heads must be positive, or 0 for the released value")
-        shape = shapes.of(self.model)
-        if shape.n_heads % (self.n_kv_heads or 1) or (shape.layer_norm and self.n_kv_heads):
-            raise ValueError("n_kv_heads must divide the number of query heads, and must be 0 for GPT-2")
+        shape = families.of(self.model)
+        divides = shape.attention.n_heads % (self.n_kv_heads or 1) == 0
+        if shape.family not in BUILT or not divides or (shape.family == "gpt2" and self.n_kv_heads):
+            raise ValueError(f"model must be one of {BUILT}, n_kv_heads must divide its heads and be 0 for GPT-2")
 
     @property
     def config(self) -> dict[str, Any]:
@@ -157,7 +161,7 @@ class Params:
 
 def run(p: Params) -> Result:
     entry = content.model(p.model)
-    shape = shapes.from_config(p.config, entry["model_type"])
+    shape = families.shape(p.config, entry["model_type"])
     parts = count_built(p.config, entry["model_type"])
     total, tables = parts.total(), parts["tokens"] + parts["head"]
     V, L, d, n_tables = shape.vocab_size, shape.n_layers, shape.d_model, 1 if shape.tied else 2

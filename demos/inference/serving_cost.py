@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmprep import content
-from llmprep.calc import memory, params, shapes
+from llmprep.calc import families, kv, params
 from llmprep.lab import Fact, Plot, Result, Series, Table, Text
 
 
@@ -94,14 +94,14 @@ class Params:
         kv = content.model(self.model)["kv_bf16"]
         if not kv.get("full_layers") or kv["full_layers"] != kv["layers_with_kv"]:
             raise ValueError("model must keep every token in the cache of every layer")
-        shapes.of(self.model)
+        families.of(self.model)
         content.hardware(self.hardware)
 
 
 def run(p: Params) -> Result:
-    entry, card, shape = content.model(p.model), content.hardware(p.hardware), shapes.of(p.model)
+    entry, card, shape = content.model(p.model), content.hardware(p.hardware), families.of(p.model)
     n_params = entry["params_total"]
-    model = Model(n_params, n_params * p.weight_bits / 8, memory.kv_bytes_per_token(shape))
+    model = Model(n_params, n_params * p.weight_bits / 8, kv.bytes_per_token(shape))
     usable = card["memory"] * p.memory_share
     cache_bytes = p.batch_size * (p.prompt_tokens + p.new_tokens) * model.kv_bytes
     cards = cards_needed(model.weight_bytes + cache_bytes, usable)

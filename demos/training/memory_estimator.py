@@ -22,8 +22,8 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmprep import content
-from llmprep.calc import memory, params, shapes
-from llmprep.demos.architecture.parameter_count import Decoder
+from llmprep.calc import families, kv, memory, params
+from llmprep.demos.architecture.parameter_count import BUILT, Decoder
 from llmprep.demos.inference.kv_cache import allocated_bytes_per_token
 from llmprep.lab import Fact, Plot, Result, Series, Table, Text
 
@@ -129,18 +129,21 @@ class Params:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        shape, _ = shapes.of(self.model), content.hardware(self.card)
+        shape, _ = families.of(self.model), content.hardware(self.card)
+        if shape.family not in BUILT:
+            raise ValueError(f"model must be one of {BUILT}")
         if min(self.seq_len, self.micro_batch, self.shrink) < 1:
             raise ValueError("seq_len, micro_batch and shrink must be at least 1")
-        if self.seq_len % self.shrink or shape.d_model % (self.shrink * shape.n_heads):
+        if self.seq_len % self.shrink or shape.d_model % (self.shrink * shape.attention.n_heads):
             raise ValueError("shrink must divide both seq_len and d_model / n_heads")
-        if self.micro_batch * shape.n_heads * (self.seq_len // self.shrink) ** 2 > 2**24:
+        if self.micro_batch * shape.attention.n_heads * (self.seq_len // self.shrink) ** 2 > 2**24:
             raise ValueError("the layer that runs must have at most 2^24 attention scores: take a larger shrink")
 
 
 def run(p: Params) -> Result:
-    shape, entry = shapes.of(p.model), content.model(p.model)
-    s, b, h, a = p.seq_len // p.shrink, p.micro_batch, shape.d_model // p.shrink, shape.n_heads
+    shape, entry = families.of(p.model), content.model(p.model)
+    heads = shape.attention
+    s, b, h, a = p.seq_len // p.shrink, p.micro_batch, shape.d_model // p.shrink, heads.n_heads
     dtype = torch.float32 if p.recipe == "fp32" else torch.bfloat16
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(p.seed)
@@ -150,7 +153,7 @@ def run(p: Params) -> Result:
             layer_bytes, out = saved_bytes(layer, x, lambda: layer(x, p.recompute))
             out.float().square().mean().backward()
         states = step_and_weigh(layer, p.recipe)
-        kv_bytes = allocated_bytes_per_token(shape.n_layers, a, shape.n_kv_heads, shape.head_dim, torch.bfloat16)
+        kv_bytes = allocated_bytes_per_token(shape.n_layers, a, heads.n_kv_heads, heads.head_dim, torch.bfloat16)
     with torch.device("meta"):
         n_params = sum(w.numel() for w in Decoder(entry["config"], entry["model_type"]).parameters())
 
@@ -168,7 +171,7 @@ def run(p: Params) -> Result:
         Fact("cards_for_states", "cards", math.ceil(states_gb * 1e9 / content.hardware(p.card)["memory"])),
         Fact("bytes_per_sbh", "B", layer_bytes / (s * b * h), by_formula, rtol=1e-12),
         Fact("activations_gb", "GB", gb["activations"], activations / 1e9, rtol=1e-12),
-        Fact("kv_bytes_per_token", "B", kv_bytes, memory.kv_bytes_per_token(shape)),
+        Fact("kv_bytes_per_token", "B", kv_bytes, kv.bytes_per_token(shape)),
         Fact("kv_cache_gb", "GB", kv_gb),
     ]
     if p.recompute != "flash":  # the counter does not know the flash kernel of CPUs

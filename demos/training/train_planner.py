@@ -17,8 +17,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmprep import content
-from llmprep.calc import compute, memory, params, shapes
-from llmprep.demos.architecture.parameter_count import Decoder
+from llmprep.calc import compute, families, memory, params
+from llmprep.demos.architecture.parameter_count import BUILT, Decoder
 from llmprep.demos.training.memory_estimator import GPTLayer, Recompute, saved_bytes
 from llmprep.lab import Fact, Plot, Result, Series, Table, Text
 
@@ -86,7 +86,8 @@ class Params:
     mfu: float = 0.45  # model FLOPs over peak FLOPs
 
     def __post_init__(self) -> None:
-        shapes.of(self.model)
+        if families.of(self.model).family not in BUILT:
+            raise ValueError(f"model must be one of {BUILT}")
         if "bf16" not in content.hardware(self.card)["flops"]:
             raise ValueError("card must have a BF16 peak in data/hardware.yaml")
         if min(self.seq_len, self.micro_batch, self.cards) < 1 or self.tokens_billion <= 0:
@@ -96,8 +97,12 @@ class Params:
 
 
 def run(p: Params) -> Result:
-    entry, shape, card = content.model(p.model), shapes.of(p.model), content.hardware(p.card)
-    n_params, L, sizes = entry["params_total"], shape.n_layers, (p.seq_len, p.micro_batch, shape.d_model, shape.n_heads)
+    entry, shape, card = content.model(p.model), families.of(p.model), content.hardware(p.card)
+    n_params, L, sizes = (
+        entry["params_total"],
+        shape.n_layers,
+        (p.seq_len, p.micro_batch, shape.d_model, shape.attention.n_heads),
+    )
     saved: dict[str, float] = {policy: L * saved_by_a_layer(*sizes, policy) for policy in POLICIES} | {"states-only": 0}
     smallest = {
         (policy, stage): cards_by_search(n_params, stage, card["memory"], saved[policy])

@@ -9,8 +9,9 @@ from typing import Any
 from llmprep import content
 from llmprep.bank.load import Loaded, Problem, files, load_file
 from llmprep.bank.numbers import known_numbers, loose_numbers, stands_in
-from llmprep.bank.types import LANGUAGES, LAYERS, Question
+from llmprep.bank.types import LANGUAGES, LAYERS, Drill, Question
 from llmprep.bank.yaml12 import Path as FieldPath
+from llmprep.calc import quantities
 from llmprep.errors import UserError, did_you_mean
 from llmprep.lab import catalog
 from llmprep.lab.catalog import DemoInfo
@@ -149,10 +150,18 @@ def _check_says(
             report(where, f"broken format ({error})")
 
 
-def _check_drill(drill: Any, path: FieldPath, context: Context, report: Report) -> None:
+def _check_drill(drill: Drill, path: FieldPath, context: Context, report: Report) -> None:
+    if drill.calc:
+        _check_calc_drill(drill, path, report)
+        return
+    if not drill.demo or not drill.fact:
+        report(path, "neither calc nor demo and fact", "say what the answer is graded against")
+        return
     info = _demo(drill.demo, (*path, "demo"), report)
     if info is None:
         return
+    if drill.ranges:
+        report((*path, "ranges"), "a demo is not measured over a range", "list values in vary, or use calc")
     ok = _check_settings(drill.set, (*path, "set"), info, report)
     ok &= _check_settings(drill.vary, (*path, "vary"), info, report)
     if not drill.vary or any(not values for values in drill.vary.values()):
@@ -174,6 +183,38 @@ def _check_drill(drill: Any, path: FieldPath, context: Context, report: Report) 
             report((*path, "ask", lang), f"{{{error.args[0]}}} is no parameter of {info.id}")
         except ValueError as error:
             report((*path, "ask", lang), f"broken placeholder ({error})")
+
+
+def _check_calc_drill(drill: Drill, path: FieldPath, report: Report) -> None:
+    """The calculator must know the quantity, get all its settings, and answer at both ends of each range."""
+    try:
+        names = quantities.find(drill.calc).names
+    except UserError as error:
+        report((*path, "calc"), str(error))
+        return
+    if drill.demo or drill.fact:
+        report(path, "a drill is graded by calc or by a demo", "keep calc or demo and fact")
+    given = (*drill.set, *drill.vary, *drill.ranges)
+    if sorted(given) != sorted(names):
+        report(path, f"sets {', '.join(given)}", f"{drill.calc} takes each of {', '.join(names)} once")
+        return
+    for name, ends in drill.ranges.items():
+        if len(ends) != 3 or not 0 < ends[2] <= ends[1] - ends[0]:
+            report((*path, "ranges", name), f"{list(ends)} is no range", "lowest, highest, step")
+            return
+    for end in (0, 1):
+        settings = {**drill.set, **{n: v[-end] for n, v in drill.vary.items()}}
+        settings |= {n: ends[end] for n, ends in drill.ranges.items()}
+        try:
+            quantities.answer(drill.calc, settings)
+        except (UserError, ValueError, TypeError, ZeroDivisionError, IndexError) as error:
+            report((*path, "calc"), f"no answer for {settings}: {error}")
+            return
+    for lang in LANGUAGES:
+        try:
+            fill(getattr(drill.ask, lang), settings)
+        except (KeyError, ValueError) as error:
+            report((*path, "ask", lang), f"broken placeholder ({error})", f"use {{{'}, {'.join(names)}}}")
 
 
 def _demo(name: str, path: FieldPath, report: Report) -> DemoInfo | None:

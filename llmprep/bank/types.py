@@ -47,12 +47,16 @@ class Pitfall(Strict):
 
 @dataclass(frozen=True)
 class Drill(Strict):
-    """A numeric question with fresh numbers, graded against a fact of a demo."""
+    """A numeric question with fresh numbers, graded against a fact of a demo, or by the calculator."""
 
     ask: Text
-    demo: str
-    fact: str
-    vary: Mapping[str, tuple[Setting, ...]]
+    demo: str = ""
+    fact: str = ""
+    calc: str = ""  # a quantity of llmprep.calc.quantities, instead of demo and fact
+    vary: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)  # values to draw from
+    ranges: Mapping[str, tuple[int | float, ...]] = field(
+        default_factory=dict
+    )  # lowest, highest, step: for `calc` only
     set: Mapping[str, Setting] = field(default_factory=dict)
     rtol: float = 0.0
     atol: float = 0.0

@@ -1,33 +1,37 @@
-"""Bytes: model states by recipe and ZeRO stage, activations by recomputation policy, the KV cache."""
+"""Bytes of training: model states by recipe and ZeRO stage, activations of a GPT layer by recomputation policy."""
 
 from dataclasses import dataclass
 from typing import Literal
-
-from llmprep.calc.shapes import Shape
 
 Recompute = Literal["none", "selective", "full"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Bytes that each parameter keeps between two steps."""
+    """Bytes that each trained parameter keeps between two steps."""
 
-    weights: int
-    gradients: int
-    optimizer: int
+    weights: float
+    gradients: float
+    optimizer: float
+    itemsize: int = 2  # of activations, and of weights that are frozen
 
     @property
-    def total(self) -> int:
+    def total(self) -> float:
         """Bytes per parameter on one device that shards nothing."""
         return self.weights + self.gradients + self.optimizer
 
 
 RECIPES = {
-    "fp32": Recipe(4, 4, 8),  # AdamW: two FP32 moments; torch.autocast keeps the states like this too
+    "fp32": Recipe(4, 4, 8, itemsize=4),  # AdamW: two FP32 moments; torch.autocast keeps the states like this too
     "mixed": Recipe(2, 2, 12),  # BF16 weights and gradients, FP32 copy of the weights and two moments
-    "mixed-fp32-grads": Recipe(2, 4, 12),  # gradients accumulated in FP32, as Megatron-LM does with BF16
+    "mixed-fp32-grads": Recipe(2, 4, 12),  # FP32 gradients, as Megatron-LM keeps with BF16 and DeepSpeed's estimator
     "bf16": Recipe(2, 2, 4),  # everything in BF16, no master copy: small updates round away
 }
+LEAN = {  # what fine-tuning saves on
+    "mixed-adam8bit": Recipe(2, 2, 4 + 2 * (1 + 4 / 256)),  # bitsandbytes: a byte a moment, FP32 scale per 256
+    "bf16-adam32": Recipe(2, 2, 8),  # FP32 moments but no master copy: the 12 B behind QLoRA's 780 GB for 65B
+}
+EVERY = RECIPES | LEAN
 
 
 def state_bytes(n_params: float, recipe: Recipe, stage: int = 0, n_devices: int = 1) -> float:
@@ -57,7 +61,8 @@ def activation_bytes_per_layer(
 
     sbh(34 + 5as/h) in 16 bits with one-byte dropout masks: 11 of the 34 belong to attention, 19 to the MLP, 4 to
     the LayerNorms. Selective recomputation drops the 5as/h of the attention scores, full keeps only the layer's
-    input. Tensor parallelism t divides 24 of the 34, sequence parallelism the other 10.
+    input. Tensor parallelism t divides 24 of the 34, sequence parallelism the other 10. `activations.of_layer` does
+    the same sum for any layer, tensor by tensor.
     """
     s, b, h, a, t = seq_len, batch, d_model, n_heads, tensor_parallel
     if recompute == "full":
@@ -66,8 +71,3 @@ def activation_bytes_per_layer(
     linear = (split + whole) / t if sequence_parallel else split / t + whole
     scores = 0.0 if recompute == "selective" else (2 * itemsize + 1) * a * s / h / t
     return s * b * h * (linear + scores)
-
-
-def kv_bytes_per_token(shape: Shape, itemsize: int = 2) -> int:
-    """2 (K and V) · n_layers · n_kv_heads · head_dim · itemsize: Llama-3-8B in BF16 keeps 131,072 B."""
-    return 2 * shape.n_layers * shape.n_kv_heads * shape.head_dim * itemsize

@@ -1,57 +1,60 @@
-"""How many parameters a decoder has, term by term. Exact: data/models.json holds the same totals."""
+"""How many parameters a model has, term by term. Exact: data/models.json holds the same totals."""
 
-from llmprep.calc.shapes import Shape
+from typing import NamedTuple
 
-
-def attention(shape: Shape) -> int:
-    """One layer: W_q and W_o are d × H·D, W_k and W_v are d × H_kv·D; with H·D = d that is 2d²(1 + H_kv/H)."""
-    d, q, kv = shape.d_model, shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim
-    biases = shape.qkv_bias * (q + 2 * kv) + shape.out_bias * d
-    return 2 * d * (q + kv) + biases + shape.qk_norm * 2 * shape.head_dim
+from llmprep.calc.shapes import PARTS, Shape
 
 
-def feed_forward(shape: Shape) -> int:
-    """One layer: 3·d·d_ff with a gate (SwiGLU), 2·d·d_ff without, which is 8d² at d_ff = 4d."""
-    inner = 2 if shape.gated else 1  # matrices of d_ff columns; one more leads back to d
-    biases = shape.ffn_bias * (inner * shape.d_ff + shape.d_model)
-    return (inner + 1) * shape.d_model * shape.d_ff + biases
+class Active(NamedTuple):
+    """Parameters that a token passes through, by the three conventions in use for what counts of the embeddings."""
 
-
-def norm(shape: Shape) -> int:
-    """One norm; a decoder has two a layer and one at the end."""
-    return 2 * shape.d_model if shape.layer_norm else shape.d_model
+    with_embeddings: int  # everything but the experts that are not chosen
+    without_input_embedding: int  # a look-up is no work; a head, tied or not, is: gpt-oss's convention
+    without_embedding_and_head: int  # neither, as Kaplan et al. (arXiv 2001.08361, section 2.1) count
 
 
 def terms(shape: Shape) -> dict[str, int]:
     """The bill, over all layers; its sum is the number of parameters."""
-    table = shape.vocab_size * shape.d_model
-    return {
-        "token embedding": table,
-        "position embedding": shape.n_positions * shape.d_model,
-        "attention": shape.n_layers * attention(shape),
-        "feed-forward": shape.n_layers * feed_forward(shape),
-        "norms": (2 * shape.n_layers + 1) * norm(shape),
-        "output head": 0 if shape.tied else table,
-    }
+    bill = dict.fromkeys(PARTS, 0)
+    for stored, _, weight in shape.weights():
+        bill[weight.part] += stored * weight.copies * weight.size
+    return {part: n for part, n in bill.items() if n}
 
 
 def total(shape: Shape) -> int:
     """Every parameter, a tied head counted once: Llama-3-8B has 8,030,261,248."""
-    return sum(terms(shape).values())
+    return sum(stored * weight.copies * weight.size for stored, _, weight in shape.weights())
+
+
+def head(shape: Shape) -> int:
+    """The weights of the output head, tied or not; 0 for an encoder."""
+    return shape.vocab_size * (shape.embedding_dim or shape.d_model) if shape.head else 0
+
+
+def active(shape: Shape) -> Active:
+    """What a token uses: of the experts only those that are chosen. A dense model uses all."""
+    used = [(stored * weight.used * weight.size, weight) for stored, _, weight in shape.weights()]
+    everything = sum(n for n, _ in used)
+    multiplied = sum(n for n, weight in used if weight.kind != "table") + (head(shape) if shape.tied else 0)
+    inside = sum(n for n, weight in used if weight.kind != "table" and weight.part != "output head")
+    return Active(everything, multiplied, inside)
 
 
 def vocabulary_share(shape: Shape) -> float:
     """The part of all parameters that grows with the vocabulary: embedding and untied head."""
     bill = terms(shape)
-    return (bill["token embedding"] + bill["output head"]) / total(shape)
+    return (bill["token embedding"] + bill.get("output head", 0)) / total(shape)
 
 
 def in_matmuls(shape: Shape) -> int:
     """Weights that every token is multiplied with: no look-up tables, norms or biases, but the head, tied or not.
 
-    This is the N for which a forward pass costs 2N FLOPs a token plus attention. Kaplan et al. (arXiv 2001.08361,
-    section 2.1) leave out the head as well.
+    This is the N for which a forward pass costs 2N FLOPs a token plus attention. Layers that share their weights
+    count as often as they run, experts as often as they are chosen.
     """
-    d, q, kv = shape.d_model, shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim
-    per_layer = 2 * d * (q + kv) + (3 if shape.gated else 2) * d * shape.d_ff
-    return shape.n_layers * per_layer + shape.vocab_size * d
+    inside = sum(
+        runs * weight.used * weight.size
+        for _, runs, weight in shape.weights()
+        if weight.kind == "matrix" and weight.part != "output head"
+    )
+    return inside + head(shape)

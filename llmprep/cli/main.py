@@ -26,6 +26,7 @@ COMMANDS = {
     "verify": "proof",
     "stats": "progress",
     "doctor": "progress",
+    "calc": "calc",
     "export": "export",
 }
 

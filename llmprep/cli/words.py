@@ -119,6 +119,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     "settles": ("Settles", "可验证的论断"),
     "install_it": ("The demo needs {module}. Install it now? [y/N] ", "该 demo 需要 {module}。现在安装吗？[y/N] "),
     "stored": ("as stored; measured earlier with {versions}", "存档结果，此前在 {versions} 下实测"),
+    # the calculator
+    "calc_assumes": ("These numbers assume:", "以上数字的前提："),
+    "calc_explain": ("--explain shows how each number comes about", "--explain 显示每个数字的由来"),
+    "calc_models": ("models", "模型"),
+    "calc_hardware": ("hardware", "硬件"),
     # the end of a session
     "done": ("Done: {cards} in {minutes} min", "完成：{cards}，用时 {minutes} 分钟"),
     "stopped": (

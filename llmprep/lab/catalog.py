@@ -90,19 +90,20 @@ def source_files(info: DemoInfo) -> list[Path]:
         if path in seen:
             continue
         seen[path] = None
-        for module in _imports(path):
+        for module in imports(path):
             todo.extend(_module_files(module))
     return list(seen)
 
 
 def libraries(info: DemoInfo) -> set[str]:
     """The third-party packages that the demo imports, directly or not."""
-    names = {module.partition(".")[0] for path in source_files(info) for module in _imports(path)}
+    names = {module.partition(".")[0] for path in source_files(info) for module in imports(path)}
     return {n for n in names if n not in sys.stdlib_module_names and n != "llmprep"}
 
 
 @cache
-def _imports(path: Path) -> tuple[str, ...]:
+def imports(path: Path) -> tuple[str, ...]:
+    """Every module that a source names in an import, and every name that it takes from one."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -15,7 +15,7 @@ from llmprep.lab.claim import Setting, Settings
 from llmprep.lab.contract import Fact, Plot, Result, Series, Table, Text
 
 # Tables in data/ that no demo reads.
-_NOT_FOR_DEMOS = {"outline.yaml", "sources.yaml"}
+_NOT_FOR_DEMOS = {"outline.yaml", "sources.yaml", "alice-source.txt", "tokens-source.txt"}
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,16 @@ def is_current(book: Book, info: DemoInfo) -> bool:
 
 @cache
 def source_hash(info: DemoInfo) -> str:
-    """SHA-256 over the demo, the llmprep sources that it imports and the data tables that it can read."""
+    """SHA-256 over the demo, the llmprep sources that it imports and the data tables that it can read.
+
+    A lesson that never asks `llmprep.content` for anything, itself or through what it imports, reads no tables; the lab
+    around it looks only for demos there.
+    """
     import hashlib  # loads OpenSSL, which a quiz does without
 
     digest = hashlib.sha256()
     sources = catalog.source_files(info)
-    reads_data = any(path.name == "content.py" for path in sources)
+    reads_data = any("llmprep.content" in catalog.imports(path) for path in sources if path.parent.name != "lab")
     for path in sorted(sources, key=lambda p: p.name) + (_data_files() if reads_data else []):
         digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()

@@ -2,9 +2,12 @@
 
 import random
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmprep.bank.types import Drill, Question
+from llmprep.calc import quantities
+from llmprep.errors import UserError
 from llmprep.lab import catalog
 from llmprep.lab.claim import Claim, Setting, placeholders
 from llmprep.lab.contract import Number
@@ -45,27 +48,35 @@ class DrawnDrill:
 
     drill: Drill
     settings: dict[str, Setting]
-    run: Run
-
-    @property
-    def measured(self) -> Number:
-        """The answer."""
-        return self.run.facts[self.drill.fact].measured
-
-    @property
-    def unit(self) -> str:
-        """The unit of the answer."""
-        return self.run.facts[self.drill.fact].unit
+    values: Mapping[str, object]  # that the question may name
+    measured: Number  # the answer
+    unit: str
 
 
 def draw_drill(question: Question, evidence: Evidence, rng: random.Random) -> DrawnDrill | None:
-    """One of the question's drills with one of its measured settings."""
-    found = []
-    for drill in question.drills:
-        info = catalog.find(drill.demo)
-        values = [rng.choice(list(v)) for v in drill.vary.values()]
-        settings = {**drill.set, **dict(zip(drill.vary, values, strict=True))}
-        run = evidence.find(info, settings)
-        if run and drill.fact in run.facts:
-            found.append(DrawnDrill(drill, settings, run))
+    """One of the question's drills: with one of its measured settings, or any within the calculator's ranges."""
+    found = [drawn for drill in question.drills if (drawn := _drawn(drill, evidence, rng))]
     return rng.choice(found) if found else None
+
+
+def _drawn(drill: Drill, evidence: Evidence, rng: random.Random) -> DrawnDrill | None:
+    settings: dict[str, Setting] = dict(drill.set)
+    try:
+        settings |= {name: rng.choice(values) for name, values in drill.vary.items()}
+        settings |= {name: _within(ends, rng) for name, ends in drill.ranges.items()}
+        if drill.calc:
+            quantity = quantities.find(drill.calc)
+            return DrawnDrill(drill, settings, settings, quantity.function(**settings), quantity.unit)
+        run = evidence.find(catalog.find(drill.demo), settings)
+    except (UserError, ArithmeticError, LookupError, TypeError, ValueError):
+        return None  # `bank check` says what is wrong with it; a quiz goes on without
+    if run is None or drill.fact not in run.facts:
+        return None
+    fact = run.facts[drill.fact]
+    return DrawnDrill(drill, settings, run.params, fact.measured, fact.unit)
+
+
+def _within(ends: Sequence[Number], rng: random.Random) -> Number:
+    """A number of a range (lowest, highest, step)."""
+    low, high, step = ends
+    return low + step * rng.randrange(int((high - low) / step + 1e-9) + 1)

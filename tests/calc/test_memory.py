@@ -1,8 +1,6 @@
 import pytest
 
-from llmprep import content
-from llmprep.calc import shapes
-from llmprep.calc.memory import RECIPES, activation_bytes_per_layer, kv_bytes_per_token, state_bytes
+from llmprep.calc.memory import LEAN, RECIPES, activation_bytes_per_layer, state_bytes
 
 # ZeRO, arXiv 1910.02054, table 1: GB per device at stages 1, 2, 3
 TABLE_1 = {
@@ -40,10 +38,33 @@ def test_zero_table_1(n_params, n_devices):
         assert gb == pytest.approx(printed, rel=0.03 if printed < 1 else 0.004), (n_params, n_devices, stage)
 
 
+def test_zero_figure_1():
+    """7.5B parameters on 64 GPUs, K = 12: 120, 31.4, 16.6, 1.9 GB."""
+    gb = [state_bytes(7.5e9, RECIPES["mixed"], stage, 64) / 1e9 for stage in range(4)]
+    assert gb == [120.0, 31.40625, 16.640625, 1.875]
+    assert [round(each, 1) for each in gb] == [120.0, 31.4, 16.6, 1.9]
+
+
+def test_deepspeed_estimator_counts_18_bytes():
+    """DeepSpeed's estimate_zero{2,3}_model_states_mem_needs, run for 7.5B on 64 GPUs: 17.109 and 2.109 GB.
+
+    FP32 gradients make it 18; its stage 2 counts the sharded 16-bit weights once more beside the whole ones.
+    """
+    recipe = RECIPES["mixed-fp32-grads"]
+    assert state_bytes(7.5e9, recipe, 3, 64) / 1e9 == pytest.approx(2.109, abs=5e-4)
+    assert state_bytes(7.5e9, recipe, 2, 64) / 1e9 + 2 * 7.5 / 64 == pytest.approx(17.109, abs=5e-4)
+    assert state_bytes(7.5e9, RECIPES["mixed"], 3, 64) / 1e9 == pytest.approx(1.875)
+
+
 def test_mixed_precision_does_not_shrink_the_states():
     assert RECIPES["fp32"].total == RECIPES["mixed"].total == 16
     assert RECIPES["mixed-fp32-grads"].total == 18
+    assert LEAN["bf16-adam32"].total == 12
     assert RECIPES["bf16"].total == 8
+
+
+def test_eight_bit_adam_keeps_a_scale_for_256_moments():
+    assert LEAN["mixed-adam8bit"].total == 2 + 2 + 4 + 2 + 8 / 256
 
 
 def test_stage_0_ignores_the_number_of_devices():
@@ -79,10 +100,3 @@ def test_selective_recomputation_saves_what_section_5_prints():
         plain = activation_bytes_per_layer(2048, 1, width, heads)
         selective = activation_bytes_per_layer(2048, 1, width, heads, "selective")
         assert 1 - selective / plain == pytest.approx(saved, abs=0.005)
-
-
-@pytest.mark.parametrize(
-    "name", [m["name"] for m in content.load_json("models.json")["models"] if m["model_type"] in shapes.FAMILIES]
-)
-def test_kv_bytes_per_token(name):
-    assert kv_bytes_per_token(shapes.of(name)) == content.model(name)["kv_bf16"]["per_token_all_layers"]

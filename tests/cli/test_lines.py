@@ -230,10 +230,12 @@ def test_doctor(run):
 
 COMMANDS = [
     [],
-    *([c] for c in ("quiz", "undo", "list", "show", "search", "verify", "stats", "doctor", "bank", "demo", "export")),
+    *([c] for c in ("quiz", "undo", "list", "show", "search", "verify", "stats", "doctor")),
+    *([c] for c in ("bank", "demo", "export", "calc")),
     ["bank", "check"],
     *(["demo", c] for c in ("list", "show", "run")),
     *(["export", c] for c in ("anki", "csv")),
+    *(["calc", c] for c in ("params", "flops", "memory", "kv", "serve", "train", "models")),
 ]
 
 
@@ -267,6 +269,8 @@ def test_completion_of_commands_and_ids(run):
         ("verify --question kv-c", "kv-cache"),
         ("list --cluster inf", "inference"),
         ("export csv x.csv --cluster inf", "inference"),
+        ("calc params llama-3-8", "llama-3-8b"),
+        ("calc serve --gpu h100", "h100-sxm"),
     ],
 )
 def test_completion_of_arguments_and_options(run, typed, offered):
@@ -282,7 +286,7 @@ def test_completion_of_ids_looks_into_the_bank_of_the_command_line(run, small_ba
         assert (done.stdout.split(), done.stderr) == (offered, "")
 
 
-@pytest.mark.parametrize("group", ["bank", "demo", "export"])
+@pytest.mark.parametrize("group", ["bank", "demo", "export", "calc"])
 def test_a_group_alone_prints_its_help(run, group):
     done = run(group)
     assert (done.returncode, done.stderr) == (2, "")

@@ -170,3 +170,26 @@ def test_every_setting_of_a_drill():
         {"a": 1, "b": 1, "c": "x"},
         {"a": 1, "b": 2, "c": "x"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("demo", "reads"),
+    [
+        ("architecture/multi_head", False),
+        ("inference/kv_cache", True),  # itself
+        ("inference/serving_cost", True),
+        ("training/zero_stages", False),
+    ],
+)
+def test_tables_count_only_for_demos_that_can_read_them(tmp_path, monkeypatch, demo, reads):
+    from llmprep.lab import evidence
+
+    table = tmp_path / "table.json"
+    monkeypatch.setattr(evidence, "_data_files", lambda: [table])
+    found = set()
+    for text in ("[1]", "[2]"):
+        table.write_text(text)
+        evidence.source_hash.cache_clear()
+        found.add(evidence.source_hash(catalog.find(demo)))
+    evidence.source_hash.cache_clear()
+    assert len(found) == 1 + reads

@@ -5,7 +5,7 @@ transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
 
 from llmprep import content
-from llmprep.calc import params, shapes
+from llmprep.calc import families, params
 from llmprep.demos.architecture.parameter_count import Decoder, by_hand
 
 pytestmark = pytest.mark.parity
@@ -20,8 +20,8 @@ def test_count_is_that_of_the_reference_model(name):
         ours = Decoder(entry["config"], entry["model_type"])
     expected = sum(p.numel() for p in reference.parameters())
     assert sum(p.numel() for p in ours.parameters()) == expected
-    assert params.total(shapes.of(name)) == expected
-    assert by_hand(shapes.of(name)) == expected
+    assert params.total(families.of(name)) == expected
+    assert by_hand(families.of(name)) == expected
 
 
 def test_gpt2_layer_computes_what_the_reference_computes():

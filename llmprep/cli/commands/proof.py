@@ -43,7 +43,7 @@ def verify(
     bank = world.bank()
     chosen = [bank.question(i) for i in question] if question else list(bank.questions())
     asked = [lab.Asked(q.id, i, claim) for q in chosen for i, claim in enumerate(q.claims)]
-    extra = [Job(d.demo, s) for q in chosen for d in q.drills for s in lab.variations(d.set, dict(d.vary))]
+    extra = [Job(d.demo, s) for q in chosen for d in q.drills if d.demo for s in lab.variations(d.set, dict(d.vary))]
     extra += [Job(demo, {}) for demo in dict.fromkeys(d for q in chosen for d in q.demos)]
     with _progress(quiet=as_json) as progress:
         report = lab.verify(

@@ -43,7 +43,7 @@ def drill(screen: Screen, question: Question, evidence: Evidence, rng: random.Ra
         screen.tell(screen.say("no_drill"))
         return None
     for code in card.languages(screen.lang):
-        screen.tell(fill(drawn.drill.ask.pick(code), drawn.run.params))
+        screen.tell(fill(drawn.drill.ask.pick(code), drawn.values))
     said = ask(screen, screen.say("drill_ask", unit=drawn.unit or "×"), drawn.unit)
     if said is None:
         return None
@@ -51,7 +51,12 @@ def drill(screen: Screen, question: Question, evidence: Evidence, rng: random.Ra
     shown = {"said": show(said), "measured": show(drawn.measured), "unit": drawn.unit}
     off = off_by(said, drawn.measured) or "="
     screen.tell(screen.say("drill_right" if right else "drill_wrong", **shown, off=off))
-    return {"demo": drawn.drill.demo, "settings": drawn.settings, "said": said, "right": right}
+    return {
+        "demo": drawn.drill.demo or f"calc:{drawn.drill.calc}",
+        "settings": drawn.settings,
+        "said": said,
+        "right": right,
+    }
 
 
 def ask(screen: Screen, prompt: str, unit: str, *, percent: bool = False) -> float | None:

@@ -7,20 +7,13 @@ from rich.console import Console
 from rich.text import Text
 
 from llmprep.cli import words
-from llmprep.cli.render.text import pad
+from llmprep.cli.render.text import bar, pad
 from llmprep.cli.render.today import share
 from llmprep.content import CLUSTERS
 from llmprep.study.stats import MATURE_DAYS, Stats
 
 HEAT = "·░▒▓█"
 WEEKS = 18
-
-
-def bar(value: float, most: float, cells: int) -> str:
-    """A bar of at most `cells` cells; anything above zero shows."""
-    if most <= 0 or value <= 0:
-        return ""
-    return "█" * max(1, round(cells * value / most))
 
 
 def grade_bars(counts: Mapping[int, int], ui: str, width: int) -> list[Text]:

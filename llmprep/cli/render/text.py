@@ -118,3 +118,10 @@ def pad(text: str, cells: int, align: str = "left") -> str:
     if align == "center":
         return " " * (gap // 2) + text + " " * (gap - gap // 2)
     return text + " " * gap
+
+
+def bar(value: float, most: float, cells: int) -> str:
+    """A bar of at most `cells` cells; anything above zero shows."""
+    if most <= 0 or value <= 0:
+        return ""
+    return "█" * max(1, round(cells * value / most))

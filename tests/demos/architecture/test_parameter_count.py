@@ -3,11 +3,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from collections import Counter
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmprep import content
-from llmprep.calc import params, shapes
+from llmprep.calc import families, params
 from llmprep.demos.architecture.parameter_count import (
     Decoder,
     Params,
@@ -36,7 +38,7 @@ from llmprep.demos.architecture.parameter_count import (
 def test_built_and_by_hand_are_the_published_count(name, total):
     entry = content.model(name)
     assert count_built(entry["config"], entry["model_type"]).total() == total
-    assert by_hand(shapes.of(name)) == total
+    assert by_hand(families.of(name)) == total
 
 
 def test_whiteboard_examples():
@@ -47,8 +49,9 @@ def test_whiteboard_examples():
 @pytest.mark.parametrize("name", ["gpt2", "llama-3.2-1b", "qwen2.5-7b", "qwen3-8b"])
 def test_parts_are_the_terms_of_the_calculator(name):
     entry = content.model(name)
-    parts, bill = count_built(entry["config"], entry["model_type"]), params.terms(shapes.of(name))
-    qk_norms = 2 * shapes.of(name).head_dim * shapes.of(name).n_layers * shapes.of(name).qk_norm
+    parts, bill = count_built(entry["config"], entry["model_type"]), Counter(params.terms(families.of(name)))
+    shape = families.of(name)
+    qk_norms = 2 * shape.attention.head_dim * shape.n_layers * bool(shape.attention.qk_norm)
     assert parts["tokens"] == bill["token embedding"]
     assert parts["positions"] == bill["position embedding"]
     assert parts["ffn"] == bill["feed-forward"]
@@ -78,7 +81,7 @@ def test_any_small_shape(layers, group, head_dim, ff, vocab, tied, family):
         "intermediate_size": ff,
         "tie_word_embeddings": tied,
     }
-    assert count_built(config, family).total() == by_hand(shapes.from_config(config, family))
+    assert count_built(config, family).total() == by_hand(families.shape(config, family))
 
 
 def test_attention_is_torchs_own():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmprep import content
-from llmprep.calc import compute, shapes
+from llmprep.calc import compute, families
 from llmprep.demos.training.train_planner import (
     MOST_CARDS,
     Params,
@@ -48,7 +48,7 @@ def test_search_finds_the_smallest_and_the_formula_knows_it(n_params, stage, act
 def test_counted_flops_are_palms(name, s):
     entry = content.model(name)
     counted = counted_flops_per_token(entry["config"], entry["model_type"], s)
-    assert counted == pytest.approx(compute.training_flops_per_token(shapes.of(name), s), rel=1e-9)
+    assert counted == pytest.approx(compute.training_flops_per_token(families.of(name), s), rel=1e-9)
 
 
 @pytest.mark.parametrize(("recompute", "gb"), [("none", 47.8), ("selective", 14.3), ("full", 0.84)])
