@@ -12,7 +12,7 @@ from llmprep.lab.evidence import Evidence
 
 _CODE = re.compile(r"`[^`]*`")
 # A number on its own: not part of a name (INT8, Llama-3-8B, d_2), an exponent, or a formula like T(T+1)/2.
-_NUMBER = re.compile(r"(?<![\w.^√/\-·×*])\d[\d,]*(?:\.\d+)?(?![\w]|[\-·/×*][A-Za-z_(])", re.ASCII)
+_NUMBER = re.compile(r"(?<![\w.^√/\-·×*])\d[\d,]*(?:\.\d+)?(?![\w]|\.\d|[\-·/×*][A-Za-z_(])", re.ASCII)
 SMALL = 10
 
 

@@ -60,6 +60,7 @@ def test_plain_keeps_every_word(text):
         ("4 heads, 12 layers", ["12"]),
         ("约 780 GB", ["780"]),
         ("提高 24 倍", ["24"]),
+        ("46.70B and 12.88B", []),
     ],
 )
 def test_numbers_that_need_backing(text, numbers):
