@@ -48,7 +48,7 @@ def show_comparison(sheets: Sequence[Sheet], ui: str) -> None:
     """Several models: a column each, or a block each where the terminal is too narrow for columns."""
     out = console()
     labels = list(dict.fromkeys(row.label.pick(ui) for sheet in sheets for row in sheet.summary))
-    cells = [{row.label.pick(ui): quantity(row, compact=True) for row in sheet.summary} for sheet in sheets]
+    cells = [{row.label.pick(ui): quantity(row, ui, compact=True) for row in sheet.summary} for sheet in sheets]
     first = max(cell_len(label) for label in labels)
     widths = [
         max(cell_len(sheet.subject), *(cell_len(c) for c in column.values()))
@@ -87,7 +87,7 @@ def _section(out: Console, section: Section, ui: str, *, explain: bool) -> None:
     rows = [*section.rows, *([section.total] if section.total else [])]
     detail = [row for row in section.detail if explain]
     labels = max(cell_len(row.label.pick(ui)) for row in rows)
-    values = max(cell_len(quantity(row)) for row in rows)
+    values = max(cell_len(quantity(row, ui)) for row in rows)
     whole = section.total.value if section.total else 0
     most = max((row.value for row in section.rows), default=0)
     for row in rows:
@@ -96,7 +96,7 @@ def _section(out: Console, section: Section, ui: str, *, explain: bool) -> None:
             " " * INDENT,
             (pad(row.label.pick(ui), labels), "bold" if last else ""),
             "  ",
-            (pad(quantity(row), values, "right"), "bold" if last else ""),
+            (pad(quantity(row, ui), values, "right"), "bold" if last else ""),
         )
         if whole and not last:
             text.append(f"  {row.value / whole:>4.0%}" if row.value / whole >= 0.005 else "   <1%", "dim")
@@ -116,10 +116,10 @@ def _section(out: Console, section: Section, ui: str, *, explain: bool) -> None:
 def _terms(out: Console, rows: Sequence[Row], ui: str) -> None:
     """Every term with its formula beside it, or below it where there is too little room."""
     labels = max(cell_len(row.label.pick(ui)) for row in rows)
-    values = max(cell_len(quantity(row)) for row in rows)
+    values = max(cell_len(quantity(row, ui)) for row in rows)
     beside = out.width - INDENT - labels - values - 4 >= FORMULA_CELLS
     for row in rows:
-        front = f"{pad(row.label.pick(ui), labels)}  {pad(quantity(row), values, 'right')}  "
+        front = f"{pad(row.label.pick(ui), labels)}  {pad(quantity(row, ui), values, 'right')}  "
         if beside:
             _hang(out, front, "", row.formula, "dim")
         else:
@@ -127,19 +127,21 @@ def _terms(out: Console, rows: Sequence[Row], ui: str) -> None:
             _hang(out, "    ", "", row.formula, "dim")
 
 
-def quantity(row: Row, *, compact: bool = False) -> str:
+def quantity(row: Row, ui: str, *, compact: bool = False) -> str:
     """A row's number with its unit; both ends where it is a range. `compact`: 8.03B, not 8,030,261,248."""
     if compact and row.unit in ("params", "tokens") and row.value >= 1e6:
         return units.short(row.value)
-    low = _one(row.value, row.unit)
-    return low if row.high is None or _one(row.high, row.unit) == low else f"{low} – {_one(row.high, row.unit)}"
+    low = _one(row.value, row.unit, ui)
+    high = low if row.high is None else _one(row.high, row.unit, ui)
+    return low if high == low else f"{low} – {high}"
 
 
-def _one(value: float, unit: str) -> str:
+def _one(value: float, unit: str, ui: str) -> str:
     if unit in ("params", "tokens", "requests", "GPUs", ""):
         return f"{value:,.0f}" if float(value).is_integer() else units.digits(value)
     if unit == "s":
-        return units.seconds(value)
+        text = units.seconds(value)
+        return text.replace("days", "天").replace(" h", " 小时").replace("min", "分钟") if ui == "zh" else text
     if unit == "USD":
         return f"${units.digits(value)}"
     if unit == "%":
