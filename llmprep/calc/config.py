@@ -9,6 +9,7 @@ from typing import Any
 from llmprep.errors import UserError
 
 _ABSENT: Any = object()
+MOST, MOST_LAYERS = 10**9, 10_000  # far above any model: more is a broken file
 
 
 class Config:
@@ -41,6 +42,9 @@ class Config:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             kind = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
             raise self.error(name, f"must be {kind}, not {value!r}")
+        most = MOST_LAYERS if "layer" in name else MOST
+        if value > most:
+            raise self.error(name, f"must be at most {most:,}")
         return value
 
     def maybe_size(self, name: str, default: int | None = None) -> int | None:

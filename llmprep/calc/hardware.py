@@ -24,6 +24,8 @@ class Gpu:
 
     def peak(self, kinds: Sequence[str]) -> tuple[str, float]:
         """The first of `kinds` that the device computes in, and its dense peak; FP16 stands for BF16 and back."""
+        if list(kinds) == ["fp32"] and "fp32" not in self.flops:
+            raise UserError(f"--dtype fp32: data/hardware.yaml has no FP32 peak of {self.name}; take bf16 or fp16")
         wanted = [*kinds, "bf16", "fp16", "fp32"]
         for kind in wanted:
             if kind in self.flops:

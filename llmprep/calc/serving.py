@@ -199,6 +199,8 @@ def check_devices(shape: Shape, devices: int, option: str = "--gpus") -> int:
     """`devices`, if they can share the layers; else UserError with numbers that can."""
     if devices < 1:
         raise UserError(f"{option} must be at least 1, not {devices}")
+    if devices > MAX_DEVICES:
+        raise UserError(f"{option} must be at most {MAX_DEVICES:,}, not {devices}")
     if reason := misfit(shape, devices):
         possible = [n for n in range(1, max(NODE, devices) + 1) if not misfit(shape, n)]
         raise UserError(f"{option} {devices} {reason} of this model (possible: {', '.join(map(str, possible))})")

@@ -104,5 +104,5 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"llmprep: {message}", file=sys.stderr)
+    print(f"llmprep: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

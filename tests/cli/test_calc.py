@@ -102,6 +102,14 @@ def test_known_names_are_listed(run):
         (["train", "gpt2", "--mfu", "1.5"], "--mfu"),
         (["train", "llama-3-8b", "--gpus", "8", "--tp", "3"], "--tp"),
         (["train", "gpt2", "--tokens", "-1"], "--tokens"),
+        (["train", "gpt2", "--tokens", "1e308"], "--tokens must be above 0 and at most 1e+18"),
+        (["train", "gpt2", "--price", "1e308"], "--price"),
+        (["train", "gpt2", "--mfu", "1e-300"], "--mfu"),
+        (["train", "gpt2", "--method", "lora", "--rank", "1000000"], "--rank must be at most 768"),
+        (["serve", "llama-3-8b", "--gpus", "9999999999999"], "--gpus must be at most 1,024"),
+        (["serve", "llama-3-8b", "--dtype", "fp32"], "no FP32 peak"),
+        (["kv", "gpt2", "--batch", "1" + "0" * 310], "--batch must be at most"),
+        (["serve", "gpt2", "--gpu", "H100-SXM"], "did you mean 'h100-sxm'"),
     ],
     ids=" ".join,
 )
@@ -120,6 +128,8 @@ def test_bad_input_is_one_line(run, arguments, says):
         ({"num_hidden_layers": -2}, "num_hidden_layers must be a positive whole number, not -2"),
         ({"model_type": None, "_class_name": "UNet2DConditionModel"}, "diffusers UNet2DConditionModel"),
         ({"model_type": "whatever"}, "'whatever' is not a family"),
+        ({"num_hidden_layers": 10**18}, "num_hidden_layers must be at most 10,000"),
+        ({"hidden_size": 10**300}, "hidden_size must be at most 1,000,000,000"),
     ],
 )
 def test_a_bad_config_names_file_and_field(run, config, changes, says):

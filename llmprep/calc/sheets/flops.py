@@ -184,7 +184,8 @@ def _training(shape: Shape, tokens: int, batch: int, training: int, rule: float)
 def _reasons(shape: Shape, tokens: int, seen: Forward, rule: float) -> list[Text]:
     n, total = params.in_matmuls(shape), params.total(shape)
     sparse = any(isinstance(stack.layer.ffn, Experts) for stack in shape.stacks)
-    found = [_rule_of_thumb(tokens, units.short(total), rule, sparse=sparse)]
+    shared = any(stack.shared for stack in shape.stacks)  # weights that run several times: the rule is not for them
+    found = [] if shared or not seen.attention else [_rule_of_thumb(tokens, units.short(total), rule, sparse=sparse)]
     if sparse:
         found.append(
             Text(

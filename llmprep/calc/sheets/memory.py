@@ -174,7 +174,7 @@ def _assumptions(weighed: Sequence[quant.Weighed]) -> list[Text]:
         ),
     ]
     names = [w.format for w in weighed]
-    if any(quant.layout(name) and name not in ("bf16", "fp16", "fp32") for name in names):
+    if any(quant.layout(name) and name not in ("bf16", "fp16", "fp32", "mxfp4") for name in names):
         found.append(
             Text(
                 "Linear layers of the blocks are quantised; embedding, output head, norms, biases and routers stay in "

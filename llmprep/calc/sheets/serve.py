@@ -84,8 +84,8 @@ def _prices(gpu: str, price: float | Range | None) -> Range | None:
     if price is None:
         return serving.PRICE if gpu in serving.PRICED else None
     low, high = price if isinstance(price, tuple) else (price, price)
-    if not isinstance(price, tuple) and not 0 < low < float("inf"):
-        raise UserError(f"--price must be above 0, not {low:g}")
+    if not isinstance(price, tuple):
+        options.amount("--price", low, 1e6)
     return options.between("--price", (low, high))
 
 

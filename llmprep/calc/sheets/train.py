@@ -1,6 +1,5 @@
 """`calc train`: what a training run holds on each GPU, how long it takes, what it costs, and how to lay it out."""
 
-from math import isfinite
 from typing import cast, get_args
 
 from llmprep.calc import hardware, options, scaling
@@ -51,8 +50,8 @@ def sheet(
     batch = _batch(job, global_batch_tokens)
     range_ = (options.share("--mfu", mfu),) * 2 if mfu is not None else MFU
     planner = Planner(job, hardware.find(gpu), batch, wish, sum(range_) / 2)
-    if tokens is not None and not (isfinite(tokens) and tokens > 0):
-        raise UserError(f"--tokens must be above 0, not {tokens:g}")
+    if tokens is not None:
+        options.amount("--tokens", tokens, 1e18)
     wanted = tokens or (FINETUNING_TOKENS if job.adapters else scaling.tokens_by_ratio(job.active))
     prices = _prices(gpu, price)
     fewest = planner.fewest()
@@ -75,7 +74,8 @@ def _job(shape: Shape, method: str, rank: int, targets: str, recipe: str, seq_le
     options.known("--method", method, "method", METHODS)
     options.known("--recipe", recipe, "recipe", EVERY)
     options.known("--targets", targets, "targets", TARGETS)
-    options.at_least("--rank", rank)
+    if options.at_least("--rank", rank) > shape.d_model:
+        raise UserError(f"--rank must be at most {shape.d_model:,}, the width of the model, not {rank:,}")
     adapters = Adapters(rank, cast("Targets", targets)) if method != "full" else None
     return Job(shape, seq_len, cast("Method", method), recipe, adapters)
 
@@ -144,6 +144,5 @@ def _prices(gpu: str, price: float | None) -> tuple[float, float] | None:
     """USD for a GPU and hour."""
     if price is None:
         return PRICE if gpu in PRICED else None
-    if not (isfinite(price) and price > 0):
-        raise UserError(f"--price must be above 0, not {price:g}")
+    options.amount("--price", price, 1e6)
     return price, price

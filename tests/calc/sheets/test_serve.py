@@ -133,10 +133,10 @@ def test_longer_than_the_context():
         ({"prompt_tokens": 0}, "--prompt must be at least 1, not 0"),
         ({"new_tokens": -1}, "--new must be at least 1, not -1"),
         ({"batch": 0}, "--batch must be at least 1, not 0"),
-        ({"price": 0}, "--price must be above 0, not 0"),
-        ({"price": float("nan")}, "--price must be above 0, not nan"),
+        ({"price": 0}, "--price must be above 0"),
+        ({"price": float("nan")}, "--price must be above 0"),
         ({"price": (4, 2)}, "--price must be two positive numbers, the smaller one first, not 4 and 2"),
-        ({"memory_share": 1.5}, "memory_share must be above 0 and at most 1, not 1.5"),
+        ({"memory_share": 1.5}, "memory_share must be at least 0.001 and at most 1, not 1.5"),
         ({"bandwidth_share": (0, 1)}, "bandwidth_share must be two positive numbers"),
     ],
 )

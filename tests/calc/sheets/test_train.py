@@ -223,11 +223,11 @@ def test_verdicts_say_what_fits():
         ({"seq_len": 0}, "--seq-len must be at least 1, not 0"),
         ({"global_batch_tokens": 100}, "--global-batch-tokens must be at least a sequence of 2,048 tokens, not 100"),
         ({"global_batch_tokens": -1}, "--global-batch-tokens must be at least 1, not -1"),
-        ({"mfu": 0}, "--mfu must be above 0 and at most 1, not 0"),
-        ({"mfu": 1.1}, "--mfu must be above 0 and at most 1, not 1.1"),
-        ({"tokens": 0}, "--tokens must be above 0, not 0"),
-        ({"tokens": float("nan")}, "--tokens must be above 0, not nan"),
-        ({"price": -1}, "--price must be above 0, not -1"),
+        ({"mfu": 0}, "--mfu must be at least 0.001 and at most 1, not 0"),
+        ({"mfu": 1.1}, "--mfu must be at least 0.001 and at most 1, not 1.1"),
+        ({"tokens": 0}, "--tokens must be above 0"),
+        ({"tokens": float("nan")}, "--tokens must be above 0"),
+        ({"price": -1}, "--price must be above 0"),
     ],
 )
 def test_bad_values_name_the_option(options, message):
