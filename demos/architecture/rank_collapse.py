@@ -2,9 +2,10 @@
 
 Each layer replaces a token by a weighted mean of all tokens it may see, so the tokens move together: their matrix
 approaches rank 1, all rows the same, doubly exponentially with depth (arXiv 2103.03404). This is a collapse of the
-*outputs* with depth; the single attention matrices are of full rank all the while. A causal mask is slower here, since
-early tokens see little, but it collapses too. What prevents it is the residual: a token keeps itself. Here: random
-weights at initialisation, one head, LayerNorm before each attention, no FFN.
+*outputs* with depth. The first attention matrices are of full rank; as the tokens merge, unmasked ones tend to 1/n in
+every place. A causal mask is slower here, since early tokens see little, but it collapses too. What prevents it is the
+residual: a token keeps itself. Here: random weights at initialisation, one head, LayerNorm before each attention, no
+FFN.
 
 Legend: n tokens, d width, L layers.
 """
@@ -83,14 +84,16 @@ def run(p: Params) -> Result:
     middle = {key: [median(values) for values in zip(*several, strict=True)] for key, several in profiles.items()}
     start, distance = middle[p.mask, p.residual][0], middle[p.mask, p.residual][-1]
 
-    layers = list(range(p.n_layers + 1))
+    layers, reached = list(range(p.n_layers + 1)), median(until)
+    when_en = f"after {reached:.0f} layers" if reached <= p.n_layers else "never"
+    when_zh = f"用了 {reached:.0f} 层" if reached <= p.n_layers else "始终没有发生"
     name_zh = f"{'因果' if p.mask == 'causal' else '无'}掩码、{'有' if p.residual else '无'}残差"
     return Result(
         takeaway=Text(
             en=f"{names[p.mask, p.residual]}: after {p.n_layers} layers the tokens are {distance:.1e} away from being "
-            f"one vector (median of {p.n_seeds} seeds); below {p.threshold:.0%} after {median(until):.0f} layers.",
+            f"one vector (median of {p.n_seeds} seeds); below {p.threshold:.0%}: {when_en}.",
             zh=f"{name_zh}：{p.n_layers} 层之后，各 token 与“全部相同”的相对距离是 {distance:.1e}"
-            f"（{p.n_seeds} 个 seed 的中位数）；降到 {p.threshold:.0%} 以下用了 {median(until):.0f} 层。",
+            f"（{p.n_seeds} 个 seed 的中位数）；降到 {p.threshold:.0%} 以下：{when_zh}。",
         ),
         facts=[
             Fact("distance", "", distance),

@@ -4,8 +4,9 @@ A tiny decoder is really trained on texts of T tokens (the rule of `length_gener
 the last two), its frequencies are rescaled, and it is tested on 4·T. As it is, it knows the trained range and fails
 beyond it. Interpolation (linear) squeezes neighbours together, and the model no longer tells the last token from the
 one before: it fails everywhere at once, but evenly, and a few steps of training mend much of it. NTK-aware scaling
-spares the trained range and still overshoots beyond it. YaRN's choice pair by pair loses least and recovers best. In
-each case the new length is cheap but not free: it takes some training on long texts.
+spares the trained range and still overshoots beyond it. YaRN's choice pair by pair (without its factor on the scores)
+loses least beyond the trained range, and a little inside it. In each case the new length is cheap but not free: it
+takes some training on long texts.
 
 Legend: B batch, T tokens.
 """

@@ -2,8 +2,9 @@
 
 Byte fallback settles what can be *written*: no token is unknown any more. But SentencePiece first rewrites its input,
 by a rule called nmt_nfkc unless one says otherwise, collapses runs of spaces and puts one in front. All of this happens
-before the model sees the text and none of it can be undone. Only with the rule `identity` and both whitespace
-options off does every string come back, and even then not U+2581 itself, the sign that stands for a space inside.
+before the model sees the text, and what the rule and the collapse took away does not come back. Only with the rule
+`identity` and both whitespace options off does every string come back, and even then not U+2581 itself, the sign that
+stands for a space inside.
 
 A BPE model is trained here on English within a fraction of a second. Needs the package sentencepiece.
 """

@@ -2,8 +2,8 @@
 
 Only attention does. FFN and LayerNorm work on each token alone, with the same weights for all, and the residual adds a
 token to itself. So a stack without attention is a dictionary from token to output, however deep it is. The mask limits
-what attention may read to the tokens so far; cross-attention reads the source and nothing else. The machine asks
-autograd, block by block, which input tokens one output depends on.
+what attention may read to the tokens so far; cross-attention reads, beside its own token, the source alone. The machine
+asks autograd, block by block, which input tokens one output depends on.
 
 Legend: B batch, T tokens, d width.
 """

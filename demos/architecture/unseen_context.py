@@ -5,7 +5,7 @@ reads the context through embeddings. Words that behave alike come to lie togeth
 sat" holds after "a dog sat", which never stood in the text (Bengio et al. 2003). The toy language makes this exact.
 Its V words fall into K classes, the class of the next word is the sum of the classes of the last two, mod K, and within
 its class every word is equally likely. One word of context alone says nothing. Half of the V² contexts are never
-shown. On those, a trigram falls back to perplexity V; who has found the classes gets V / K.
+shown. On those, a trigram falls back to perplexity V or worse; who has found the classes gets V / K.
 
 Legend: V vocabulary, K classes, B batch of contexts.
 """

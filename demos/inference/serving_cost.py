@@ -94,7 +94,8 @@ class Params:
         kv = content.model(self.model)["kv_bf16"]
         if not kv.get("full_layers") or kv["full_layers"] != kv["layers_with_kv"]:
             raise ValueError("model must keep every token in the cache of every layer")
-        families.of(self.model)
+        if params.active(families.of(self.model)).with_embeddings != params.total(families.of(self.model)):
+            raise ValueError("model must be dense: a mixture of experts reads and computes less than all of itself")
         content.hardware(self.hardware)
 
 

@@ -1,9 +1,9 @@
 """What does the load-balancing loss of a mixture of experts measure, and whom does it push?
 
 L = N · Σ f_i·P_i, where f_i is the share of tokens whose best expert is i, a count, and P_i the mean probability that
-the router gives to i. It is 1 when all experts get the same and N when one gets all. No gradient flows through a count,
-so dL/dP_i = N·f_i: the probability of an expert is pushed down in proportion to its load. For the same reason 1 is the
-value at balance and not quite the minimum: near-ties go one way in f and both ways in P.
+the router gives to i. It is 1 when all experts get the same and N when one gets all for sure. No gradient flows through
+a count, so dL/dP_i = N·f_i: the probability of an expert is pushed down in proportion to its load. For the same reason
+1 is the value at balance and not quite the minimum: near-ties go one way in f and both ways in P.
 
 Legend: T tokens, N experts.
 """

@@ -23,7 +23,9 @@ START, N_WALKS = 3.0, 20_000  # every walk starts at the same x_0
 def noise_schedule(kind: Literal["linear", "cosine"], n_steps: int) -> Tensor:
     """β_1 … β_T, (T,): DDPM (arXiv 2006.11239, section 4), linear; improved DDPM (arXiv 2102.09672, equation 17)."""
     if kind == "linear":
-        return torch.linspace(1e-4, 0.02, n_steps, dtype=torch.float64) * 1000 / n_steps  # the same ᾱ_T for any T
+        return (
+            torch.linspace(1e-4, 0.02, n_steps, dtype=torch.float64) * 1000 / n_steps
+        )  # nearly the same ᾱ_T for any large T
     level = torch.cos((torch.linspace(0, 1, n_steps + 1, dtype=torch.float64) + 0.008) / 1.008 * math.pi / 2) ** 2
     return (1 - level[1:] / level[:-1]).clamp(max=0.999)
 

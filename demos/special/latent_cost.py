@@ -4,7 +4,8 @@ A denoiser works on every position of its input at every step. Stable Diffusion 
 side by 8, the three colours into four channels. That leaves 64 times fewer positions and 48 times fewer numbers, and
 the attention between positions, which is quadratic, gets 64² times cheaper. The price is paid once per image: an
 encoder and a decoder, whose error bounds the quality. Below, a stack of strided convolutions has the VAE's shape, and
-the FLOPs of one self-attention layer are counted by torch, on the meta device: shapes without memory.
+the FLOPs of scores and weighted sums of one self-attention layer are counted by torch, on the meta device; its
+projections, which grow with the positions only, are left out.
 
 Legend: N positions, C channels inside the denoiser.
 """

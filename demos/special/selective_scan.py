@@ -1,9 +1,10 @@
 """What does Mamba's selective scan compute, and can it be trained in parallel?
 
-Mamba lets the step size Δ and the maps B and C depend on the token: h_t = exp(Δ_t A) ∘ h_(t−1) + Δ_t B_t x_t,
-y_t = C_t·h_t + D x_t. A large Δ_t forgets the past and writes the token, a small one skips it: Δ is a gate. With one
-state channel, A = −1, B = 1 and exact discretisation it IS the gate of a GRU, h_t = (1 − g)·h_(t−1) + g·x_t. No
-convolution can follow a Δ that changes, but the state still enters linearly, so pairs of steps can be combined.
+Mamba lets the step size Δ and the maps B and C depend on the token: h_t = exp(Δ_t A) ∘ h_(t−1) + Δ_t B_t x_t, y_t =
+C_t·h_t (the skip D·x is left out). A large Δ_t forgets the past and writes the token, a small one skips it: Δ is a
+gate. With one state channel, A = −1, B = 1 and exact discretisation it IS the gate of a GRU, h_t = (1 − g)·h_(t−1) +
+g·x_t. No convolution can follow a Δ that changes, but the state still enters linearly, so pairs of steps can be
+combined.
 
 Legend: T tokens, D channels, N state numbers per channel.
 """

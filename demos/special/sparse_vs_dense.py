@@ -3,9 +3,10 @@
 Two ratios, and the scarcer resource picks one. FLOPs per token follow the active parameters, whatever the batch. Bytes
 per step follow the experts that the batch touches: few at batch 1, nearly all from a few dozen tokens on, and then a
 step reads the whole model. So the advantage is large at batch 1, shrinks to the ratio of total sizes while both models
-wait for memory, and comes back only when both are compute bound, which takes the sparse model a much larger batch.
-Counted here: weights and matmuls with them; not the KV cache, attention scores, or all-to-all traffic. Perfect sharding
-divides both models by the same number of chips, so the ratio stands for any number.
+wait for memory, starts back once the dense one is compute bound, and is whole again when both are, which takes the
+sparse model a much larger batch. Counted here: weights and matmuls with them; not the KV cache, attention scores, or
+all-to-all traffic. Perfect sharding divides both models by the same number of chips, so the ratio stands for any
+number.
 
 Legend: B tokens in a step (one per request in decode), N experts, k per token.
 """

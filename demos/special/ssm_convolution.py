@@ -18,7 +18,10 @@ from llmprep.lab import Fact, Plot, Result, Series, Table, Text
 
 
 def discretise(delta: Tensor, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-    """Zero-order hold: h' = A·h + B·x with x held for `delta` seconds (arXiv 2312.00752, equation 4), all (T, N)."""
+    """Zero-order hold: h' = A·h + B·x with x held for `delta` seconds (arXiv 2312.00752, equation 4).
+
+    (T, 1), (N,), (N,) → twice (T, N).
+    """
     A_bar = (delta * A).exp()
     return A_bar, (A_bar - 1) / A * B
 

@@ -136,6 +136,8 @@ class Params:
             raise ValueError("seq_len, micro_batch and shrink must be at least 1")
         if self.seq_len % self.shrink or shape.d_model % (self.shrink * shape.attention.n_heads):
             raise ValueError("shrink must divide both seq_len and d_model / n_heads")
+        if shape.d_model < 2 * self.shrink * shape.attention.n_heads:
+            raise ValueError("shrink must leave a head at least two channels")
         if self.micro_batch * shape.attention.n_heads * (self.seq_len // self.shrink) ** 2 > 2**24:
             raise ValueError("the layer that runs must have at most 2^24 attention scores: take a larger shrink")
 
